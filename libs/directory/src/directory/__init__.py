@@ -1,0 +1,1 @@
+"""The Postgres schema of the directory: tables, migrations, database roles."""

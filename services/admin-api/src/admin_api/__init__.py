@@ -1,0 +1,1 @@
+"""Connections, tokens, sign-in and the operators' CLI."""

@@ -1,0 +1,1 @@
+"""Applies changes to the directory, exactly once and in order."""

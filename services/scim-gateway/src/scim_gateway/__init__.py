@@ -1,0 +1,1 @@
+"""The SCIM endpoint: authenticates, validates, publishes changes, answers with their outcomes."""
