@@ -1,1 +1,30 @@
-"""What crosses a process boundary: changes, outcomes, topics."""
+"""What crosses a process boundary: changes, outcomes, topics. Data only."""
+
+from contracts.changes import (
+    CHANGE_ID_HEADER,
+    CHANGE_VERSION,
+    TRACEPARENT_HEADER,
+    Change,
+    Operation,
+    Outcome,
+    RequestSummary,
+    ResourceType,
+)
+from contracts.topics import CHANGES, DEAD_LETTERS, MAX_RECORD_BYTES, OUTCOMES, TOPICS, Topic
+
+__all__ = [
+    "CHANGES",
+    "CHANGE_ID_HEADER",
+    "CHANGE_VERSION",
+    "DEAD_LETTERS",
+    "MAX_RECORD_BYTES",
+    "OUTCOMES",
+    "TOPICS",
+    "TRACEPARENT_HEADER",
+    "Change",
+    "Operation",
+    "Outcome",
+    "RequestSummary",
+    "ResourceType",
+    "Topic",
+]

@@ -1,0 +1,62 @@
+"""A service's process: event loop, signals, waiting for what it depends on."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+
+log = structlog.get_logger()
+
+
+class StartupError(Exception):
+    """Starting failed for a reason that the operator can mend; its text is the whole message."""
+
+
+def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `main(stopping)` on uvloop until it returns; SIGTERM and SIGINT set `stopping`.
+
+    A StartupError ends the process with exit code 1 and one line; anything else with its traceback in the log.
+    """
+
+    async def guarded() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        await main(stopping)
+
+    try:
+        uvloop.run(guarded())
+    except StartupError as error:
+        log.error("service.start_failed", reason=str(error))
+        sys.exit(1)
+    except Exception:
+        log.exception("service.failed")
+        sys.exit(1)
+
+
+async def wait_for(check: Callable[[], Awaitable[None]], what: str, stopping: asyncio.Event) -> bool:
+    """Call `check` until it stops raising, with back-off up to 2 s; False when `stopping` came first."""
+    delay = 0.1
+    while not stopping.is_set():
+        try:
+            await check()
+            return True
+        except Exception as error:  # whatever the driver raises while its server is away
+            log.warning("dependency.waiting", what=what, error=type(error).__name__)
+        await sleep_unless(stopping, delay)
+        delay = min(delay * 2, 2.0)
+    return False
+
+
+async def sleep_unless(stopping: asyncio.Event, seconds: float) -> None:
+    """Sleep, or return at once when `stopping` is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        pass

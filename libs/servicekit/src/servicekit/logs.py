@@ -1,0 +1,59 @@
+"""Structured logs on standard output: JSON lines, or readable ones where standard output is a terminal."""
+
+import logging
+import os
+import sys
+from typing import Any
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+def configure(service: str) -> None:
+    """Set up structlog and the standard library's logging; LOG_LEVEL (default INFO), LOG_FORMAT (json or pretty)."""
+    level = logging.getLevelNamesMapping().get(os.environ.get("LOG_LEVEL", "INFO").upper(), logging.INFO)
+    form = os.environ.get("LOG_FORMAT") or ("pretty" if sys.stdout.isatty() else "json")
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.dict_tracebacks if form == "json" else structlog.processors.format_exc_info,
+    ]
+    if form == "json":
+        structlog.configure(
+            processors=[*shared, _named(service), structlog.processors.JSONRenderer(serializer=_dumps)],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.BytesLoggerFactory(),
+            cache_logger_on_first_use=True,
+        )
+    else:
+        structlog.configure(
+            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            cache_logger_on_first_use=True,
+        )
+    # Libraries: their warnings go through structlog too, without arguments that may hold personal data.
+    logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
+
+
+class _ToStructlog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        error = type(record.exc_info[1]).__name__ if record.exc_info and record.exc_info[1] else None
+        keys: dict[str, Any] = {"library": record.name, "message": str(record.msg)[:300]}
+        if error:
+            keys["error"] = error
+        log.log(record.levelno, "library.message", **keys)
+
+
+def _named(service: str) -> Processor:
+    def add(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
+    return add
+
+
+def _dumps(value: Any, **_: Any) -> bytes:
+    return orjson.dumps(value, default=str)

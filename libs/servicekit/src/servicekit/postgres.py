@@ -1,0 +1,57 @@
+"""Postgres pools of a service."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import asyncpg
+import orjson
+
+CONNECT_TIMEOUT = 5.0  # seconds
+
+
+@asynccontextmanager
+async def open_pool(
+    dsn: str,
+    *,
+    service: str,
+    min_size: int = 0,
+    max_size: int = 10,
+    statement_timeout: int = 5_000,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[asyncpg.Pool]:
+    """A pool whose connections carry jsonb as Python values; it opens even while Postgres is away.
+
+    `statement_timeout` is in milliseconds; `settings` are further run-time parameters of Postgres.
+    """
+    pool = asyncpg.create_pool(
+        dsn,
+        min_size=min_size,
+        max_size=max_size,
+        timeout=CONNECT_TIMEOUT,
+        command_timeout=statement_timeout / 1000 + 5,
+        init=_register_json,
+        server_settings={
+            "application_name": service,
+            "statement_timeout": str(statement_timeout),
+            "idle_in_transaction_session_timeout": "30000",
+            "jit": "off",
+            **(settings or {}),
+        },
+    )
+    try:
+        yield await pool
+    finally:
+        pool.terminate() if pool.is_closing() else await pool.close()
+
+
+async def _register_json(db: asyncpg.Connection) -> None:
+    await db.set_type_codec("jsonb", schema="pg_catalog", format="binary", encoder=_encode_jsonb, decoder=_decode_jsonb)
+
+
+def _encode_jsonb(value: object) -> bytes:
+    # The binary form of jsonb is a version byte and the text.
+    return b"\x01" + (value if isinstance(value, bytes) else orjson.dumps(value))
+
+
+def _decode_jsonb(data: bytes) -> object:
+    return orjson.loads(data[1:])
