@@ -1,1 +1,21 @@
-"""The Postgres schema of the directory: tables, migrations, database roles."""
+"""The Postgres schema of the directory: tables, migrations, database roles.
+
+Every DSN here is a plain `postgresql://user:password@host:port/database`, read by asyncpg.
+"""
+
+from directory.engine import create_engine
+from directory.revision import HEAD, SchemaTooOld, check_revision, revision_of
+from directory.roles import ROLES, Role, set_role_passwords
+from directory.schema import migrate
+
+__all__ = [
+    "HEAD",
+    "ROLES",
+    "Role",
+    "SchemaTooOld",
+    "check_revision",
+    "create_engine",
+    "migrate",
+    "revision_of",
+    "set_role_passwords",
+]
