@@ -10,6 +10,7 @@ from contracts.changes import (
     RequestSummary,
     ResourceType,
 )
+from contracts.tokens import SCIM_TOKEN
 from contracts.topics import CHANGES, DEAD_LETTERS, MAX_RECORD_BYTES, OUTCOMES, TOPICS, Topic
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "DEAD_LETTERS",
     "MAX_RECORD_BYTES",
     "OUTCOMES",
+    "SCIM_TOKEN",
     "TOPICS",
     "TRACEPARENT_HEADER",
     "Change",
