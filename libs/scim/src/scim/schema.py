@@ -44,7 +44,9 @@ MAX_MEMBERS = 100_000  # of a group in one request: what its 8 MB hold
 class Attribute:
     """One attribute and its characteristics (RFC 7643 sections 2.2 and 7).
 
-    `max_values` bounds a multi-valued attribute in one request and is not published.
+    Not published: `max_values` bounds a multi-valued attribute in one request; `identifier` says how a string
+    that identifies something compares, and so what is refused in it: "identity" by `keys.identity_key`, "name" by
+    `keys.name_key`, "exact" byte for byte.
     """
 
     name: str
@@ -60,10 +62,13 @@ class Attribute:
     reference_types: tuple[str, ...] = ()
     sub_attributes: tuple["Attribute", ...] = ()
     max_values: int = MAX_VALUES
+    identifier: Literal["identity", "name", "exact"] | None = None
+    required_subs: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _subs: Mapping[str, "Attribute"] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_subs", _by_name(self.sub_attributes))
+        object.__setattr__(self, "required_subs", tuple(sub.name for sub in self.sub_attributes if sub.required))
 
     @property
     def is_complex(self) -> bool:
@@ -86,10 +91,12 @@ class Schema:
     name: str
     description: str = ""
     attributes: tuple[Attribute, ...] = ()
+    required: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _attributes: Mapping[str, Attribute] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_attributes", _by_name(self.attributes))
+        object.__setattr__(self, "required", tuple(item.name for item in self.attributes if item.required))
 
     def attribute(self, name: str) -> Attribute | None:
         """The attribute of that name in any case."""
@@ -118,6 +125,11 @@ class ResourceType:
         extensions = {spelling: extension for extension in self.extensions for spelling in _spellings(extension.id)}
         object.__setattr__(self, "_extensions", MappingProxyType(extensions))
         object.__setattr__(self, "_hides", any(map(_is_hidden, self.all_attributes())))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the core attributes that every resource must have."""
+        return self.schema.required
 
     @property
     def hides_attributes(self) -> bool:
@@ -208,9 +220,9 @@ def _is_hidden(attribute: Attribute) -> bool:
 COMMON_ATTRIBUTES = (
     Attribute("schemas", "reference", multi_valued=True, required=True, case_exact=True, returned="always",
               reference_types=("uri",), description="URNs of the schemas that the resource uses."),
-    Attribute("id", case_exact=True, mutability="readOnly", returned="always", uniqueness="server",
+    Attribute("id", case_exact=True, identifier="exact", mutability="readOnly", returned="always", uniqueness="server",
               description="Identifier issued by this server; it never changes and is never used again."),
-    Attribute("externalId", case_exact=True,
+    Attribute("externalId", case_exact=True, identifier="exact",
               description="Identifier of the resource at the client."),
     Attribute("meta", "complex", mutability="readOnly", description="What the server knows about the resource.",
               sub_attributes=(
@@ -250,7 +262,7 @@ USER_SCHEMA = Schema(
     "User Account",
     (
         _string("userName", "Unique identifier of the user at the client, used to sign in.",
-                required=True, uniqueness="server"),
+                required=True, uniqueness="server", identifier="identity"),
         Attribute("name", "complex", description="The components of the user's name.", sub_attributes=(
             _string("formatted", "The full name as displayed."),
             _string("familyName", "The family name, or last name."),
@@ -271,7 +283,7 @@ USER_SCHEMA = Schema(
         Attribute("active", "boolean", description="Whether the user may use the service."),
         _string("password", "Dropped by this server: never stored, never returned.",
                 mutability="writeOnly", returned="never"),
-        _plural("emails", "Email addresses of the user.", _string("value", "The email address."),
+        _plural("emails", "Email addresses of the user.", _string("value", "The email address.", identifier="identity"),
                 ("work", "home", "other")),
         _plural("phoneNumbers", "Phone numbers of the user.", _string("value", "The phone number."),
                 ("work", "home", "mobile", "fax", "pager", "other")),
@@ -318,7 +330,7 @@ ENTERPRISE_USER_SCHEMA = Schema(
         _string("division", "The name of a division."),
         _string("department", "The name of a department."),
         Attribute("manager", "complex", description="The user's manager.", sub_attributes=(
-            _string("value", "The id of the user's manager.", case_exact=True),
+            _string("value", "The id of the user's manager.", case_exact=True, identifier="exact"),
             Attribute("$ref", "reference", case_exact=True, reference_types=("User",),
                       description="URI of the user's manager."),
             _string("displayName", "The displayName of the user's manager.", mutability="readOnly"),
@@ -336,10 +348,10 @@ GROUP_SCHEMA = Schema(
     (
         # Section 8.7.1 says required false, uniqueness none; section 4.2 says REQUIRED, and this server keeps names
         # unique within a connection because Entra and role mappings match groups by them.
-        _string("displayName", "The name of the group.", required=True, uniqueness="server"),
+        _string("displayName", "The name of the group.", required=True, uniqueness="server", identifier="name"),
         Attribute("members", "complex", True, max_values=MAX_MEMBERS, description="The members of the group.",
                   sub_attributes=(
-            _string("value", "The id of the member.", mutability="immutable", case_exact=True),
+            _string("value", "The id of the member.", mutability="immutable", case_exact=True, identifier="exact"),
             Attribute("$ref", "reference", case_exact=True, mutability="immutable", reference_types=("User", "Group"),
                       description="URI of the member."),
             _string("display", "The member's displayName.", mutability="readOnly"),
@@ -452,8 +464,8 @@ def _check_combination(attribute: Attribute, where: str, nested: bool) -> None:
         raise InvalidValue(f"{where}: a multi-valued sub-attribute is not supported.")
     if attribute.required and attribute.read_only:
         raise InvalidValue(f"{where} is required and readOnly; no client could ever supply it.")
-    if attribute.mutability == "writeOnly" and attribute.returned != "never":
-        raise InvalidValue(f"{where} is writeOnly, so returned must be never.")
+    if attribute.mutability == "writeOnly":
+        raise InvalidValue(f"{where} is writeOnly; this server keeps no secrets for others.")
     # Nothing here enforces it: a promise that the server does not keep is worse than none.
     if attribute.uniqueness != "none":
         raise InvalidValue(f"{where}: uniqueness of a custom attribute must be none.")
