@@ -1,0 +1,33 @@
+# Every command of the repository; CI runs the same ones.
+.DEFAULT_GOAL := help
+.PHONY: help run clean-run test lint format env
+BIN := .venv/bin
+LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml)
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
+
+run: .venv/.complete ## start everything and stay in the foreground; Ctrl-C stops it
+	@exec $(BIN)/python -m devstack run
+
+clean-run: .venv/.complete ## delete the data, secrets and logs of `make run`
+	@exec $(BIN)/python -m devstack clean
+
+test: .venv/.complete ## run all tests; ARGS="libs/scim -k filter" runs some, LONG=1 also the long ones
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.complete ## check style, types and import rules
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+format: .venv/.complete ## put the code into its format
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+env: .venv/.complete ## make or renew .venv
+
+.venv/.complete: scripts/make-env $(LOCKED)
+	@scripts/make-env
+	@touch $@
