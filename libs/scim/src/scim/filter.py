@@ -17,14 +17,17 @@ type, `holds` interprets the result. A store compiles the same `Predicate` to SQ
     And(())        true                            Or(())         false
 
     attribute's type      compared as                                             operators beside pr
-    string, reference     text: `text_key` when not caseExact, else code points   all
+    string, reference     text: `text_key` on both sides, then code points        all
     binary                the base64 text, code points                            eq ne co sw ew
     boolean               boolean; the literal may be "True" or "false" (Entra)   eq ne
     integer, decimal      number                                                  eq ne gt ge lt le
     dateTime              instant; without an offset it is UTC                    eq ne gt ge lt le
     complex               its `value` sub-attribute, where it has one             those of `value`
 
-co, sw and ew take their literal literally: no wildcards. A number without quotes compared with text is its digits.
+`text_key` folds case unless the attribute is caseExact, and is the key by which identifiers are unique, so a lookup
+finds exactly what a create would collide with. co, sw and ew take their literal literally: no wildcards. A number
+without quotes compared with text is its digits.
+
 Any other combination is 400 `invalidFilter`, and so is an attribute that the resource type does not have (a filter
 that silently finds nothing makes clients create duplicates) or that is never returned, such as `password` (an
 oracle: threat T7, RFC 7644 section 7.5.2).
@@ -32,7 +35,6 @@ oracle: threat T7, RFC 7644 section 7.5.2).
 
 import operator
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,12 +55,13 @@ from scim.grammar import (
     parse_filter,
     to_text,
 )
+from scim.keys import fold, fold_name
 from scim.schema import Attribute, ResourceType
 
 __all__ = [
     "And", "AnyElement", "AttributePath", "Compare", "Filter", "Not", "Or", "Predicate", "Present", "Target", "Test",
-    "ValuePath", "compile_filter", "holds", "instant", "matches", "parse_filter", "resolve_element_filter",
-    "resolve_filter", "targets", "text_key", "to_text", "validate_filter",
+    "ValuePath", "compile_filter", "element_holds", "find_target", "holds", "instant", "literal_key", "matches",
+    "parse_filter", "resolve_element_filter", "resolve_filter", "targets", "text_key", "to_text", "validate_filter",
 ]  # fmt: skip
 
 
@@ -79,8 +82,8 @@ class Target:
 class Test:
     """`target operator value`: one row of the table above.
 
-    `value` has the type of the leaf: text already folded by `text_key` unless the leaf is caseExact, an aware
-    datetime in UTC, a boolean or a number; None for `pr`.
+    `value` has the type of the leaf: text as `text_key` makes it, an aware datetime in UTC, a boolean or a number;
+    None for `pr`.
     """
 
     target: Target
@@ -177,11 +180,26 @@ def element_holds(predicate: Predicate, element: Any) -> bool:
             return False  # the grammar has no value path inside a value path
 
 
-def text_key(text: str) -> str:
-    """What text that is not caseExact is compared by, on both sides: NFC, then case folded."""
-    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
+def text_key(leaf: Attribute, text: str) -> str:
+    """What a stored value of `leaf` is compared by; a store may keep it in a column of its own (collation C)."""
+    if leaf.case_exact or leaf.type == "binary":
+        return text
+    if leaf.identifier == "name":
+        return fold_name(text)
+    return fold(text.strip(" ") if leaf.identifier == "identity" else text)
 
 
+def literal_key(leaf: Attribute, operator: str, text: str) -> str:
+    """What the literal `text` is compared by: `text_key`, except that a part of a value keeps its outer blanks."""
+    if operator not in _PARTIAL or leaf.identifier not in ("name", "identity"):
+        return text_key(leaf, text)
+    if leaf.identifier == "identity":
+        return fold(text)
+    before, after = (" " if blank.isspace() else "" for blank in (text[:1], text[-1:]))
+    return f"{before}{fold_name(text)}{after}" if text.strip() else before
+
+
+_PARTIAL = frozenset({"co", "sw", "ew"})
 _INSTANT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9:]{8}(?:\.[0-9]+)?)(?:([Zz])|([-+ ])([0-9]{2}:[0-9]{2}))?")
 
 
@@ -302,7 +320,7 @@ def _comparison(target: Target, op: str, value: Literal) -> Predicate:
         return _null_comparison(target, op)
     if op not in _OPERATORS[target.leaf.type]:
         raise InvalidFilter(f"The operator '{op}' does not go with an attribute of type {target.leaf.type}.")
-    return Test(target, op, _typed(target.leaf, value))
+    return Test(target, op, _typed(target.leaf, op, value))
 
 
 def _comparable(target: Target) -> Target:
@@ -328,7 +346,7 @@ def _absent(op: str, value: Literal) -> Predicate:
     return TRUE if op == ("eq" if value is None else "ne") else FALSE
 
 
-def _typed(leaf: Attribute, value: str | bool | int | float) -> str | bool | int | float | datetime:
+def _typed(leaf: Attribute, op: str, value: str | bool | int | float) -> str | bool | int | float | datetime:
     """`value` as the type that `leaf` is compared as."""
     match leaf.type:
         case "boolean":
@@ -338,14 +356,10 @@ def _typed(leaf: Attribute, value: str | bool | int | float) -> str | bool | int
         case "dateTime":
             typed = instant(value) if isinstance(value, str) else None
         case _:
-            typed = _text(leaf, str(value)) if isinstance(value, str) or type(value) is int else None
+            typed = literal_key(leaf, op, str(value)) if isinstance(value, str) or type(value) is int else None
     if typed is None:
         raise InvalidFilter(f"The filter compares an attribute of type {leaf.type} with a value of another type.")
     return typed
-
-
-def _text(leaf: Attribute, text: str) -> str:
-    return text if leaf.case_exact or leaf.type == "binary" else text_key(text)
 
 
 # --- interpretation --------------------------------------------------------------------------------------------------
@@ -406,4 +420,4 @@ def _stored(leaf: Attribute, value: Any) -> Any:
         case "dateTime":
             return instant(value) if isinstance(value, str) else None
         case _:
-            return _text(leaf, value) if isinstance(value, str) and value else None
+            return text_key(leaf, value) if isinstance(value, str) and value else None

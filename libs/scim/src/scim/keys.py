@@ -39,7 +39,7 @@ def identity_key(text: str) -> str:
         return text.lower()
     _check_characters(text)
     _check_scripts(text)
-    return _fold(text)
+    return fold(text)
 
 
 def email_key(text: str) -> str | None:
@@ -59,12 +59,7 @@ def name_key(text: str) -> str:
     Names are prose ("R&D (½ day) ™"), so compatibility and invisible characters are folded away, not refused: two
     names that look alike collide. Raises InvalidValue when nothing visible is left, or too much.
     """
-    if text.isascii():
-        key = " ".join(text.lower().split())
-    else:
-        folded = unicodedata.normalize("NFKC", _fold(unicodedata.normalize("NFKC", text)))
-        visible = (c for c in _INVISIBLE.sub("", folded) if unicodedata.category(c) != "Cf")
-        key = " ".join("".join(visible).split())
+    key = fold_name(text)
     if not key:
         raise InvalidValue("A name must hold a visible character.")
     if len(key) > MAX_NAME_KEY or len(key.encode()) > MAX_NAME_KEY:
@@ -72,8 +67,19 @@ def name_key(text: str) -> str:
     return key
 
 
-def _fold(text: str) -> str:
-    """Canonical caseless form (Unicode 3.13 D145), composed."""
+def fold_name(text: str) -> str:
+    """`name_key` of any text, for comparing: refuses nothing."""
+    if text.isascii():
+        return " ".join(text.lower().split())
+    folded = unicodedata.normalize("NFKC", fold(unicodedata.normalize("NFKC", text)))
+    visible = (c for c in _INVISIBLE.sub("", folded) if unicodedata.category(c) != "Cf")
+    return " ".join("".join(visible).split())
+
+
+def fold(text: str) -> str:
+    """Canonical caseless form (Unicode 3.13 D145), composed: how text that is not caseExact compares."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
@@ -84,7 +90,7 @@ def _check_characters(text: str) -> None:
     if _INVISIBLE.search(text) or any(c != " " and unicodedata.category(c) in _REFUSED_CATEGORIES for c in text):
         raise InvalidValue("An identifier holds an invisible or bidirectional character.")
     # U+0130 has two lower cases, depending on who is asked; the comparison below sees only one of them.
-    if "\u0130" in composed or not _fold(text.upper()) == _fold(text.lower()) == _fold(text):
+    if "\u0130" in composed or not fold(text.upper()) == fold(text.lower()) == fold(text):
         raise InvalidValue("An identifier holds a letter whose upper and lower case do not correspond.")
 
 
