@@ -55,8 +55,8 @@ class RequestSummary(Message):
 class Change(Message):
     """One mutating request: requested, not yet true.
 
-    `resource` holds a canonical SCIM resource (create, replace), `patch` the canonical operations (patch). Times are the
-    gateway's, in UTC; `deadline` is when it stops waiting for the outcome.
+    `resource` holds a canonical SCIM resource (create, replace), `patch` the canonical operations (patch). Times
+    are the gateway's, in UTC; `deadline` is when it stops waiting for the outcome.
     """
 
     version: Literal[1] = CHANGE_VERSION

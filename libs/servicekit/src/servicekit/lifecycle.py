@@ -16,6 +16,10 @@ class StartupError(Exception):
     """Starting failed for a reason that the operator can mend; its text is the whole message."""
 
 
+class Stopping(Exception):
+    """The service was told to stop before it had what it waited for."""
+
+
 def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Run `main(stopping)` on uvloop until it returns; SIGTERM and SIGINT set `stopping`.
 
@@ -31,6 +35,8 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
 
     try:
         uvloop.run(guarded())
+    except Stopping:
+        return
     except StartupError as error:
         log.error("service.start_failed", reason=str(error))
         sys.exit(1)
@@ -39,18 +45,17 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
         sys.exit(1)
 
 
-async def wait_for(check: Callable[[], Awaitable[None]], what: str, stopping: asyncio.Event) -> bool:
-    """Call `check` until it stops raising, with back-off up to 2 s; False when `stopping` came first."""
+async def wait_for[T](attempt: Callable[[], Awaitable[T]], what: str, stopping: asyncio.Event) -> T:
+    """What `attempt` returns once it does not raise, with back-off up to 2 s; raises Stopping when that came first."""
     delay = 0.1
     while not stopping.is_set():
         try:
-            await check()
-            return True
+            return await attempt()
         except Exception as error:  # whatever the driver raises while its server is away
             log.warning("dependency.waiting", what=what, error=type(error).__name__)
         await sleep_unless(stopping, delay)
         delay = min(delay * 2, 2.0)
-    return False
+    raise Stopping
 
 
 async def sleep_unless(stopping: asyncio.Event, seconds: float) -> None:

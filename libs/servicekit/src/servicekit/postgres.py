@@ -44,6 +44,19 @@ async def open_pool(
         pool.terminate() if pool.is_closing() else await pool.close()
 
 
+class OldSchema(Exception):
+    """The database was not migrated as far as this release needs."""
+
+
+async def check_revision(pool: asyncpg.Pool, needed: str) -> None:
+    """Raise OldSchema, or what asyncpg raises; revisions are numbers with leading zeros, so they compare as text."""
+    revision = await pool.fetchval("SELECT version_num FROM alembic_version")
+    if revision is None or revision < needed:
+        raise OldSchema(
+            f"the schema is at revision {revision}, this release needs {needed}: run directory-sync migrate"
+        )
+
+
 async def _register_json(db: asyncpg.Connection) -> None:
     await db.set_type_codec("jsonb", schema="pg_catalog", format="binary", encoder=_encode_jsonb, decoder=_decode_jsonb)
 

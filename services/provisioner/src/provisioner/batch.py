@@ -1,0 +1,214 @@
+"""A batch of records: decoded, decided one by one, gathered into rows. Pure, like the rules."""
+
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import orjson
+from pydantic import ValidationError
+
+from contracts import CHANGE_VERSION, Change, Operation, Outcome, ResourceType
+from provisioner import rules
+from provisioner.state import Account, Directory, Link, Tombstone, User
+
+QUARANTINED = (
+    "The change could not be applied because of a fault on our side; it is kept for the operator, who can retry it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record of `scim.changes`."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A record that cannot be applied, with what is known of it."""
+
+    record: Record
+    error: str
+    change: Change | None = None
+
+    @property
+    def id(self) -> UUID:
+        """The same for the same record, so that a redelivery does not quarantine it twice."""
+        return uuid5(NAMESPACE_URL, f"kafka:{self.record.topic}/{self.record.partition}/{self.record.offset}")
+
+
+class NewerVersion(Exception):
+    """A record from a newer release: a mistake in the order of a roll-out, not poison. The consumer must stop."""
+
+
+type Item = tuple[Record, Change | Poison]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An outcome on its way to the gateway that waits for it."""
+
+    change_id: UUID
+    partition: int
+    value: bytes
+
+
+@dataclass(slots=True)
+class Results:
+    """What a batch decided: the rows to write, each in its last state, and the replies to send afterwards."""
+
+    decided: list[tuple[Change, Outcome, bytes]] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    poison: list[Poison] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    closed_connections: list[UUID] = field(default_factory=list)
+    _users: dict[UUID, User] = field(default_factory=dict)
+    _accounts: dict[UUID, Account] = field(default_factory=dict)
+    _tombstones: dict[UUID, Tombstone] = field(default_factory=dict)
+
+    @property
+    def users(self) -> list[User]:
+        return list(self._users.values())
+
+    @property
+    def accounts(self) -> list[Account]:
+        return list(self._accounts.values())
+
+    @property
+    def tombstones(self) -> list[Tombstone]:
+        return list(self._tombstones.values())
+
+    @property
+    def tokens(self) -> list[UUID]:
+        """The tokens whose changes were applied or refused by a rule: they were in use."""
+        return list(
+            {change.token_id for change, outcome, _ in self.decided if change.token_id and outcome.status != 401}
+        )
+
+    def add(self, change: Change, decision: rules.Decision) -> None:
+        """Take a decision in."""
+        reply = decision.outcome.model_dump_json(exclude_none=True).encode()
+        self.decided.append((change, decision.outcome, reply))
+        self.answer(change, reply)
+        if decision.user:
+            self._users[decision.user.id] = decision.user
+        if decision.removed:
+            self._users.pop(decision.removed.id, None)
+            self._tombstones[decision.removed.id] = decision.removed
+        if decision.account:
+            self._accounts[decision.account.id] = decision.account
+        if decision.link:
+            self.links.append(decision.link)
+        if decision.closed_connection:
+            self.closed_connections.append(decision.closed_connection)
+
+    def answer(self, change: Change, reply: bytes) -> None:
+        """Send `reply` to the gateway that waits, if one does."""
+        if change.reply_partition is not None:
+            self.replies.append(Reply(change.id, change.reply_partition, reply))
+
+    def counts(self, at: datetime) -> list[tuple[UUID, int, datetime | None, datetime | None]]:
+        """Per connection: users gained or lost, and the time of a success and of an error if there was one."""
+        gained: dict[UUID, int] = {}
+        succeeded: set[UUID] = set()
+        failed: set[UUID] = set()
+        for change, outcome, _ in self.decided:
+            applied = outcome.status < 400
+            (succeeded if applied else failed).add(change.connection_id)
+            gained[change.connection_id] = gained.get(change.connection_id, 0) + _users_gained(change, outcome)
+        return [
+            (connection, users, at if connection in succeeded else None, at if connection in failed else None)
+            for connection, users in gained.items()
+        ]
+
+
+def _users_gained(change: Change, outcome: Outcome) -> int:
+    # A repeated create answers 201 with the user that the first one made.
+    if outcome.status == 201 and outcome.resource_id == change.resource_id:
+        return 1
+    return (
+        -1
+        if outcome.status == 204 and change.operation is Operation.DELETE and change.resource_type is ResourceType.USER
+        else 0
+    )
+
+
+def decode(record: Record) -> Change | Poison:
+    """The record's change; raises NewerVersion."""
+    try:
+        return Change.model_validate_json(record.value or b"")
+    except ValidationError as error:
+        return _undecodable(record, error)
+
+
+def split(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Runs that may be decided together: the deletion of a connection stands alone, for its users are not loaded."""
+    for _, run in groupby(enumerate(items), key=_run_of):
+        yield [item for _, item in run]
+
+
+def _run_of(numbered: tuple[int, Item]) -> int:
+    position, (_, item) = numbered
+    stands_alone = isinstance(item, Change) and item.resource_type is ResourceType.CONNECTION
+    return position if stands_alone else -1
+
+
+def decide_all(directory: Directory, items: Iterable[Item], applied_at: datetime) -> Results:
+    """Decide each change on the state that those before it left; one that fails leaves the state as it was."""
+    results = Results()
+    for record, item in items:
+        if isinstance(item, Poison):
+            quarantine(results, item)
+        elif item.id in directory.replies:
+            results.answer(item, directory.replies[item.id])
+        else:
+            _decide_one(directory, results, record, item, applied_at)
+    return results
+
+
+def quarantine(results: Results, poison: Poison) -> None:
+    """Set the record aside; a change that could be read gets its outcome, 500."""
+    results.poison.append(poison)
+    if poison.change:
+        results.add(poison.change, rules.Decision(rules.failure(poison.change, QUARANTINED)))
+
+
+def _decide_one(directory: Directory, results: Results, record: Record, change: Change, applied_at: datetime) -> None:
+    try:
+        decision = rules.decide(directory, change, applied_at)
+    except Exception as error:  # a bug in a rule: this record alone is set aside
+        quarantine(results, Poison(record, describe(error), change))
+    else:
+        rules.apply(directory, decision)
+        results.add(change, decision)
+    directory.replies[change.id] = results.decided[-1][2]
+
+
+def _undecodable(record: Record, error: ValidationError) -> Poison:
+    try:
+        seen = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return Poison(record, "not JSON")
+    if not isinstance(seen, dict):
+        return Poison(record, "not a JSON object")
+    version = seen.get("version")
+    if isinstance(version, int) and version > CHANGE_VERSION:
+        raise NewerVersion(
+            f"record {record.topic}/{record.partition}@{record.offset} has version {version}, "
+            f"this release knows up to {CHANGE_VERSION}: deploy the newer provisioner"
+        )
+    where = sorted({".".join(str(part) for part in problem["loc"]) for problem in error.errors(include_input=False)})
+    return Poison(record, f"not a change: {', '.join(where)[:500]}")
+
+
+def describe(error: Exception) -> str:
+    """Where it failed, without the values: they may be personal."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))

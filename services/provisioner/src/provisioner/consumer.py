@@ -1,0 +1,210 @@
+"""Consuming `scim.changes`: one worker per assigned partition, each applying its records in order.
+
+The consumer group only divides the partitions. Where to start is Postgres's word (the claim), and the offsets that are
+committed to the group are a mirror for those who watch the lag.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from provisioner.batch import Record
+from provisioner.engine import ClaimLost, Engine, Stopped
+from provisioner.queue import RecordQueue
+from provisioner.store import Claim
+from servicekit.lifecycle import Stopping, wait_for
+
+log = structlog.get_logger()
+
+MIRROR_INTERVAL = 1.0  # seconds
+POLL_TIMEOUT = 1_000  # milliseconds
+REVOKE_TIMEOUT = 4.0  # seconds for the batch in hand; below the session timeout, and the fence guards what comes later
+
+
+class OutsideLog(Exception):
+    """Postgres's offset is not in Kafka's log: one of the two was restored. Going on would skip or repeat changes."""
+
+
+class NotJoined(Exception):
+    """The group has not yet said which partitions are ours."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """One assigned partition: its records in memory, and the offset up to which it is applied."""
+
+    partition: TopicPartition
+    queue: RecordQueue = field(default_factory=RecordQueue)
+    is_paused: bool = False
+    next_offset: int | None = None
+    mirrored: int | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Consumer(ConsumerRebalanceListener):
+    """Runs a worker for every partition that the group assigns to this process."""
+
+    def __init__(self, kafka: AIOKafkaConsumer, engine: Engine, stopping: asyncio.Event, owner: str) -> None:
+        self._has_joined = False
+        self._kafka = kafka
+        self._engine = engine
+        self._stopping = stopping
+        self._owner = owner
+        self._workers: dict[TopicPartition, Worker] = {}
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self, topic: str) -> None:
+        """Consume until `stopping` is set; the batches in hand are finished first.
+
+        Raises what ended a worker: OutsideLog, NewerVersion, or a bug.
+        """
+        self._kafka.subscribe([topic], listener=self)
+        poll, mirror = asyncio.create_task(self._poll()), asyncio.create_task(self._mirror())
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({poll, stop, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stopping.set()
+            failures = [task for task in (poll, self._failure) if task.done()]
+            for task in (poll, mirror, stop):
+                task.cancel()
+            await asyncio.gather(poll, mirror, stop, return_exceptions=True)
+            await self._end(list(self._workers))
+        for failed in failures:
+            failed.result()
+
+    async def check_joined(self) -> None:
+        """Raise NotJoined until the group has assigned partitions, perhaps none, to this process."""
+        if not self._has_joined:
+            raise NotJoined
+
+    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride] - awaited when it is one
+        self, assigned: Iterable[TopicPartition]
+    ) -> None:
+        self._has_joined = True
+        for partition in assigned:
+            # Paused until claimed: nothing is fetched from a position that Postgres has not named.
+            self._kafka.pause(partition)
+            worker = self._workers[partition] = Worker(partition, is_paused=True)
+            worker.task = asyncio.create_task(self._guarded(worker))
+
+    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, revoked: Iterable[TopicPartition]
+    ) -> None:
+        await self._end(list(revoked))
+
+    async def _end(self, partitions: list[TopicPartition]) -> None:
+        """Let the workers finish the batch in hand, and no other; mirror what they reached."""
+        workers = [self._workers[partition] for partition in partitions if partition in self._workers]
+        for worker in workers:
+            worker.queue.close()
+        tasks = [worker.task for worker in workers if worker.task]
+        if tasks:
+            _, unfinished = await asyncio.wait(tasks, timeout=REVOKE_TIMEOUT)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._commit_mirror()
+        for partition in partitions:
+            self._workers.pop(partition, None)
+
+    async def _poll(self) -> None:
+        while True:
+            fetched = await self._kafka.getmany(timeout_ms=POLL_TIMEOUT)
+            for partition, records in fetched.items():
+                worker = self._workers.get(partition)
+                if worker is None:
+                    continue
+                worker.queue.put(_record(record) for record in records)
+                if worker.queue.is_full and not worker.is_paused:
+                    worker.is_paused = True
+                    self._kafka.pause(partition)
+
+    async def _guarded(self, worker: Worker) -> None:
+        try:
+            await self._work(worker)
+        except (Stopped, Stopping):
+            return
+        except Exception as error:
+            if not self._failure.done():
+                self._failure.set_exception(error)
+
+    async def _work(self, worker: Worker) -> None:
+        claim = await self._claim(worker)
+        while records := await worker.queue.next_batch():
+            records = [record for record in records if record.offset >= claim.next_offset]
+            if not records:
+                continue
+            if records[0].offset > claim.next_offset:
+                raise OutsideLog(f"{claim}: the log goes on at offset {records[0].offset}")
+            try:
+                claim = await self._engine.apply(claim, records)
+            except ClaimLost as lost:
+                log.warning("partition.claim_lost", partition=claim.partition, reason=str(lost))
+                claim = await self._go_on(worker, claim)
+            worker.next_offset = claim.next_offset
+            if worker.is_paused and worker.queue.has_room:
+                worker.is_paused = False
+                self._kafka.resume(worker.partition)
+
+    async def _claim(self, worker: Worker) -> Claim:
+        partition = worker.partition
+
+        async def take() -> Claim:
+            first = (await self._kafka.beginning_offsets([partition]))[partition]
+            return await self._engine.claim(partition.topic, partition.partition, first, self._owner)
+
+        claim = await wait_for(take, "the claim of a partition", self._stopping)
+        await self._seek(worker, claim)
+        log.info("partition.claimed", partition=partition.partition, offset=claim.next_offset, epoch=claim.epoch)
+        return claim
+
+    async def _go_on(self, worker: Worker, lost: Claim) -> Claim:
+        """The claim at the offset as it is now, while its epoch is ours; otherwise the partition is another's."""
+        now = await self._engine.current(lost)
+        if now is None or now.epoch != lost.epoch:
+            raise Stopped
+        worker.queue.clear()
+        await self._seek(worker, now)
+        return now
+
+    async def _seek(self, worker: Worker, claim: Claim) -> None:
+        partition = worker.partition
+        first = (await self._kafka.beginning_offsets([partition]))[partition]
+        end = (await self._kafka.end_offsets([partition]))[partition]
+        if not first <= claim.next_offset <= end:
+            raise OutsideLog(f"{claim}: the log holds offsets {first} to {end}")
+        self._kafka.seek(partition, claim.next_offset)
+        worker.next_offset = worker.mirrored = claim.next_offset
+        worker.is_paused = False
+        self._kafka.resume(partition)
+
+    async def _mirror(self) -> None:
+        while True:
+            await asyncio.sleep(MIRROR_INTERVAL)
+            await self._commit_mirror()
+
+    async def _commit_mirror(self) -> None:
+        """Tell the group how far we are; only observers read it, so a failure is theirs alone."""
+        moved = {
+            worker.partition: worker.next_offset
+            for worker in self._workers.values()
+            if worker.next_offset is not None and worker.next_offset != worker.mirrored
+        }
+        if not moved:
+            return
+        try:
+            await self._kafka.commit(moved)
+        except KafkaError as error:
+            log.info("offsets.mirror_failed", error=type(error).__name__)
+            return
+        for partition, offset in moved.items():
+            self._workers[partition].mirrored = offset
+
+
+def _record(record: ConsumerRecord) -> Record:
+    return Record(record.topic, record.partition, record.offset, record.key, record.value)

@@ -1,0 +1,156 @@
+"""Applying a batch: fence, load, decide, flush in one transaction; replies afterwards (design section 4, step 5)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import asyncpg
+import structlog
+
+from contracts import Change
+from provisioner import store
+from provisioner.batch import Item, NewerVersion, Poison, Record, Results, decide_all, decode, describe, split
+from provisioner.rules import touched_by
+from provisioner.store import Claim
+from servicekit.lifecycle import sleep_unless
+
+log = structlog.get_logger()
+
+MAX_BACKOFF = 2.0  # seconds between two attempts while the database is away
+
+# The rows themselves are refused: waiting does not help, isolating the record does. ValueError is how asyncpg refuses a
+# value before it is sent.
+DATA_FAULTS = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ValueError,
+)
+
+# Everything else that Postgres or the way to it can raise: away, failing over, deadlocked, full, not migrated. It passes
+# by itself or an operator mends it; the batch waits in order and nothing is skipped.
+INFRASTRUCTURE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+type Publish = Callable[[Results], Awaitable[None]]
+
+
+class ClaimLost(Exception):
+    """Another provisioner has claimed the partition, or its offset was moved: apply nothing more under this claim."""
+
+
+class Stopped(Exception):
+    """Told to stop while the database was away; nothing of the batch was applied."""
+
+
+class Engine:
+    """Applies batches; `publish` sends replies and dead letters, and must not raise: a lost reply is polled for."""
+
+    def __init__(self, pool: asyncpg.Pool, publish: Publish, stopping: asyncio.Event) -> None:
+        self._pool = pool
+        self._publish = publish
+        self._stopping = stopping
+
+    async def claim(self, topic: str, partition: int, first_offset: int, owner: str) -> Claim:
+        """Take a partition over (see store.claim)."""
+        async with self._pool.acquire() as db:
+            return await store.claim(db, topic, partition, first_offset, owner)
+
+    async def current(self, held: Claim) -> Claim | None:
+        """The offset and epoch of the held partition as committed."""
+        async with self._pool.acquire() as db:
+            return await store.current(db, held)
+
+    async def apply(self, claim: Claim, records: Sequence[Record]) -> Claim:
+        """Apply the partition's next `records`, exactly once in effect, and return the advanced claim.
+
+        Raises ClaimLost, Stopped, or NewerVersion after everything before that record was applied.
+        """
+        items, newer = _decode_until_newer(records)
+        for run in split(items):
+            claim = await self._apply_run(claim, run)
+        if newer:
+            raise newer
+        return claim
+
+    async def _apply_run(self, claim: Claim, run: Sequence[Item]) -> Claim:
+        try:
+            results = await self._retrying(claim, run)
+        except (ClaimLost, Stopped):
+            raise
+        except Exception as error:
+            if len(run) == 1 and isinstance(run[0][1], Poison):
+                raise  # not even the quarantine can be written: stop rather than drop
+            log.warning("batch.isolating", partition=claim.partition, records=len(run), error=describe(error))
+            return await self._isolate(claim, run)
+        await self._publish(results)
+        return replace(claim, next_offset=_end(run))
+
+    async def _isolate(self, claim: Claim, run: Sequence[Item]) -> Claim:
+        """One by one, so that the record at fault harms no other; it is decided once more, then quarantined."""
+        for item in run:
+            try:
+                results = await self._retrying(claim, [item])
+            except (ClaimLost, Stopped):
+                raise
+            except Exception as error:
+                log.error("record.quarantined", partition=claim.partition, offset=item[0].offset, error=describe(error))
+                claim = await self._apply_run(claim, [(item[0], _poison(*item, error))])
+                continue
+            await self._publish(results)
+            claim = replace(claim, next_offset=_end([item]))
+        return claim
+
+    async def _retrying(self, claim: Claim, run: Sequence[Item]) -> Results:
+        """Apply `run` in one transaction; while the infrastructure is at fault, again and again.
+
+        When the connection is lost during COMMIT nobody tells who won: the next attempt's fence does. Then the results
+        of the attempt that won are the ones to answer with.
+        """
+        results: Results | None = None
+        attempts = 0
+        while True:
+            try:
+                async with self._pool.acquire() as db, db.transaction():
+                    if not await store.advance(db, claim, _end(run)):
+                        if results and await store.current(db, claim) == replace(claim, next_offset=_end(run)):
+                            return results
+                        raise ClaimLost(f"{claim.topic}/{claim.partition} at offset {claim.next_offset}")
+                    results = await _decide_and_flush(db, run)
+                return results
+            except DATA_FAULTS:
+                raise
+            except INFRASTRUCTURE as error:
+                attempts += 1
+                log.warning("batch.retrying", partition=claim.partition, attempts=attempts, error=type(error).__name__)
+                await sleep_unless(self._stopping, min(0.05 * 2**attempts, MAX_BACKOFF))
+                if self._stopping.is_set():
+                    raise Stopped from error
+
+
+async def _decide_and_flush(db: store.Db, run: Sequence[Item]) -> Results:
+    applied_at = datetime.now(UTC)
+    directory = await store.load(db, touched_by(item for _, item in run if isinstance(item, Change)))
+    results = decide_all(directory, run, applied_at)
+    await store.flush(db, results, applied_at)
+    return results
+
+
+def _decode_until_newer(records: Sequence[Record]) -> tuple[list[Item], NewerVersion | None]:
+    items: list[Item] = []
+    for record in records:
+        try:
+            items.append((record, decode(record)))
+        except NewerVersion as newer:
+            return items, newer
+    return items, None
+
+
+def _poison(record: Record, item: Change | Poison, error: Exception) -> Poison:
+    if isinstance(item, Poison):
+        return item
+    return Poison(record, describe(error), item)
+
+
+def _end(run: Sequence[Item]) -> int:
+    return run[-1][0].offset + 1

@@ -1,0 +1,98 @@
+"""Wiring of the provisioner: settings, clients, health endpoint, and the consumer in their midst."""
+
+import asyncio
+import os
+import socket
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+
+import asyncpg
+import structlog
+from pydantic import Field, SecretStr
+from starlette.applications import Starlette
+
+from contracts import CHANGES
+from provisioner.batch import NewerVersion
+from provisioner.consumer import Consumer, NotJoined, OutsideLog
+from provisioner.engine import Engine
+from provisioner.replies import Replies
+from servicekit import http, lifecycle, logs
+from servicekit.health import Health
+from servicekit.kafka import new_consumer, open_producer
+from servicekit.postgres import check_revision, open_pool
+from servicekit.settings import ServiceSettings, load
+
+log = structlog.get_logger()
+
+GROUP = "provisioner"
+NEEDED_REVISION = "0001"
+
+
+class Settings(ServiceSettings):
+    """What the provisioner reads from the environment."""
+
+    provisioner_database_url: SecretStr
+    kafka_bootstrap: str
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(default=8082, ge=1, le=65535)
+
+
+def main() -> None:
+    """The console script."""
+    logs.configure("provisioner")
+    settings = load(Settings)
+    lifecycle.run(lambda stopping: serve(settings, stopping))
+
+
+async def serve(settings: Settings, stopping: asyncio.Event) -> None:
+    """Consume until `stopping`; answer the health probes as long as the process lives."""
+    health = Health()
+    http.check_port(settings.health_host, settings.health_port)
+    app = Starlette(routes=health.routes())
+    served = asyncio.Event()
+    probes = asyncio.create_task(http.serve(app, settings.health_host, settings.health_port, served))
+    try:
+        await provision(settings, health, stopping)
+    finally:
+        served.set()
+        await probes
+
+
+async def provision(settings: Settings, health: Health, stopping: asyncio.Event) -> None:
+    """The consumer with all it needs, from the first connection to the last commit."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_directory(settings))
+        health.add("postgres", lambda: check_revision(pool, NEEDED_REVISION))
+        health.add("consumer", unjoined)
+        await lifecycle.wait_for(lambda: check_revision(pool, NEEDED_REVISION), "Postgres with the schema", stopping)
+        kafka = new_consumer(settings.kafka_bootstrap, client_id="provisioner", group_id=GROUP)
+        stack.push_async_callback(kafka.stop)
+        await lifecycle.wait_for(kafka.start, "Kafka", stopping)
+        producer = await stack.enter_async_context(open_producer(settings.kafka_bootstrap, client_id="provisioner"))
+        consumer = Consumer(kafka, Engine(pool, Replies(producer).publish, stopping), stopping, owner())
+        health.add("consumer", consumer.check_joined)
+        try:
+            await consumer.run(CHANGES.name)
+        except (OutsideLog, NewerVersion) as error:
+            raise lifecycle.StartupError(f"{type(error).__name__}: {error}") from error
+    log.info("service.stopped")
+
+
+def open_directory(settings: Settings) -> AbstractAsyncContextManager[asyncpg.Pool]:
+    """A connection for every partition, and one for the probes."""
+    return open_pool(
+        settings.provisioner_database_url.get_secret_value(),
+        service="provisioner",
+        max_size=CHANGES.partitions + 1,
+        # One plan per statement: batches differ in size only, and planning costs more than such a statement.
+        settings={"plan_cache_mode": "force_generic_plan"},
+    )
+
+
+async def unjoined() -> None:
+    """The readiness of a consumer that is not there yet."""
+    raise NotJoined
+
+
+def owner() -> str:
+    """Who claims: host and process, for the operator's eyes."""
+    return f"{socket.gethostname()}:{os.getpid()}"
