@@ -28,8 +28,8 @@ DATA_FAULTS = (
     ValueError,
 )
 
-# Everything else that Postgres or the way to it can raise: away, failing over, deadlocked, full, not migrated. It passes
-# by itself or an operator mends it; the batch waits in order and nothing is skipped.
+# Everything else that Postgres or the way to it can raise: away, failing over, deadlocked, full, not migrated. It
+# passes by itself or an operator mends it; the batch waits in order and nothing is skipped.
 INFRASTRUCTURE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 type Publish = Callable[[Results], Awaitable[None]]
@@ -117,7 +117,7 @@ class Engine:
                             return results
                         raise ClaimLost(f"{claim.topic}/{claim.partition} at offset {claim.next_offset}")
                     results = await _decide_and_flush(db, run)
-                return results
+                return results  # noqa: RET504 - a COMMIT that fails must leave them to the next attempt
             except DATA_FAULTS:
                 raise
             except INFRASTRUCTURE as error:

@@ -111,7 +111,7 @@ def emails_of(resource: Json) -> set[str]:
 
 
 def admit(directory: Directory, change: Change) -> Connection:
-    """The change's connection, as it is in this transaction; whatever the gateway believed is not asked (threat T20)."""
+    """The change's connection as it is in this transaction, whatever the gateway believed (threat T20)."""
     connection = directory.connections.get(change.connection_id)
     if connection is None or connection.organization_id != change.organization_id:
         raise Unauthorized("The connection does not exist")
@@ -257,7 +257,7 @@ def require_unique(directory: Directory, user: User) -> None:
 
 
 def person_of(resource: Json) -> Person:
-    """Email and display name of an account: userName when it is an email address, else the primary, else the first one."""
+    """What the account takes: as email userName when it is one, else the primary, else the first of the emails."""
     emails: Sequence[Json] = resource.get("emails", ())
     by_preference = [
         resource["userName"],

@@ -95,7 +95,7 @@ class Touched:
 class Directory:
     """The loaded rows and their indexes. `put_*` and `remove_user` move it on from change to change.
 
-    A look-up of something that was not loaded answers None, so `touched_by` must name everything that a rule may ask for.
+    A look-up of what was not loaded answers None, so `touched_by` must name everything that a rule may ask for.
     """
 
     def __init__(

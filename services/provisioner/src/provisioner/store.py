@@ -1,4 +1,4 @@
-"""All SQL of the provisioner. Each function is one statement, or a fixed number of them, whatever the size of the batch."""
+"""All SQL of the provisioner: each function runs a fixed number of statements, whatever the size of the batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ CURRENT = "SELECT next_offset, epoch FROM partition_offsets WHERE topic = $1 AND
 
 
 async def claim(db: Db, topic: str, partition: int, first_offset: int, owner: str) -> Claim:
-    """Take the partition over; every earlier claim is void from now on. A partition never seen starts at `first_offset`."""
+    """Take the partition over: every earlier claim is void. A partition never seen starts at `first_offset`."""
     row = await db.fetchrow(CLAIM, topic, partition, first_offset, owner)
     assert row is not None
     return Claim(topic, partition, row["next_offset"], row["epoch"])
@@ -234,7 +234,8 @@ ADD_OUTCOMES = """
 """
 
 ADD_QUARANTINE = """
-    INSERT INTO quarantine (id, topic, partition, record_offset, key, value, change_id, organization_id, error, created_at)
+    INSERT INTO quarantine (id, topic, partition, record_offset, key, value, change_id, organization_id, error,
+                            created_at)
     SELECT *, $10 FROM unnest($1::uuid[], $2::text[], $3::int[], $4::bigint[], $5::bytea[], $6::bytea[], $7::uuid[],
                               $8::uuid[], $9::text[])
     ON CONFLICT (topic, partition, record_offset) DO NOTHING
