@@ -62,7 +62,7 @@ def name_key(text: str) -> str:
     key = fold_name(text)
     if not key:
         raise InvalidValue("A name must hold a visible character.")
-    if len(key) > MAX_NAME_KEY or len(key.encode()) > MAX_NAME_KEY:
+    if len(key) > MAX_NAME_KEY or len(key.encode(errors="surrogatepass")) > MAX_NAME_KEY:
         raise InvalidValue("A name is too long.")
     return key
 

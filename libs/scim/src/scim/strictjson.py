@@ -117,7 +117,7 @@ def _constant(name: str) -> NoReturn:
 def _check_depth(value: JSON, limits: Limits) -> None:
     """Level by level, without recursion."""
     level: list[Any] = [value]
-    for _ in range(limits.depth + 1):
+    for _ in range(limits.depth):
         level = [
             child
             for container in level

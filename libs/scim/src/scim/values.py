@@ -81,7 +81,9 @@ def _single_complex(attribute: Attribute, value: Any) -> dict[str, Any] | None:
     if type(value) is list:
         if len(value) > 1:
             raise InvalidValue(f"{attribute.name} takes one value, not a list.")
-        return canonical_value(attribute, value[0]) if value else None
+        value = value[0] if value else None
+        if value is None or value == "":
+            return None
     return _complex(attribute, value) or None
 
 
@@ -143,7 +145,7 @@ def _embedded(attribute: Attribute, value: Any) -> Any:
     if attribute.name not in _EMBEDDED or type(value) is not str or value[:1] not in ("{", "["):
         return None
     try:
-        return strictjson.loads(value.encode())
+        return strictjson.loads(value.encode(errors="surrogatepass"))
     except ScimError:
         return None  # a role's name may begin with a brace
 
