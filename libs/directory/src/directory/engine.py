@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-CONNECT_TIMEOUT = 5.0  # seconds
+CONNECT_TIMEOUT = 5  # seconds
 
 
 def create_engine(dsn: str, *, settings: Mapping[str, str] | None = None, **options: Any) -> AsyncEngine:

@@ -23,7 +23,7 @@ ROLES = tuple(Role)
 
 
 async def set_role_passwords(dsn: str, passwords: Mapping[Role, str]) -> None:
-    """Give the roles their passwords, all or none; `dsn` is the owner's. Setting the same password again is harmless."""
+    """Give the roles their passwords, all or none; `dsn` is the owner's."""
     db = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT)
     try:
         async with db.transaction():

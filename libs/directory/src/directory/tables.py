@@ -3,6 +3,9 @@
 A test compares both. Defaults of the database are not repeated: whoever inserts says every value.
 """
 
+# pyright: reportAssignmentType=false
+# SQLModel declares __tablename__ as a function, and takes a string.
+
 from datetime import datetime
 from typing import Any
 from uuid import UUID

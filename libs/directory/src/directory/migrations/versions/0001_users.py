@@ -109,7 +109,8 @@ CREATE TABLE users (
     last_modified timestamptz NOT NULL,
     -- Set when the create was applied after its client had stopped waiting: a repeat of it is answered, not refused.
     late_fingerprint text,
-    CONSTRAINT users_connection_id_user_name_key_key UNIQUE (connection_id, user_name_key) DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT users_connection_id_user_name_key_key
+        UNIQUE (connection_id, user_name_key) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT users_connection_id_external_id_key UNIQUE (connection_id, external_id) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT users_account_id_key UNIQUE (account_id) DEFERRABLE INITIALLY DEFERRED
 );

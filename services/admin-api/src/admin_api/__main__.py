@@ -1,0 +1,1 @@
+"""`admin-api`: the HTTP service."""

@@ -1,0 +1,90 @@
+"""Settings of the service and of the operators' commands (all names as environment variables, in upper case)."""
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+from servicekit.settings import ServiceSettings
+
+_BROKERS = re.compile(r"[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*")
+_MIN_PEPPER = 16  # characters; a shorter one can be guessed from a dump of the digests
+
+
+def _check_dsn(dsn: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(dsn.get_secret_value())
+        is_dsn = parts.scheme in ("postgresql", "postgres") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_dsn = False
+    if not is_dsn:
+        raise PydanticCustomError("dsn", "must be like postgresql://user:password@host:port/database")
+    return dsn
+
+
+def _check_brokers(bootstrap: str) -> str:
+    if not _BROKERS.fullmatch(bootstrap):
+        raise PydanticCustomError("brokers", "must be host:port, or several of them separated by commas")
+    return bootstrap
+
+
+def _check_pepper(pepper: SecretStr) -> SecretStr:
+    if len(pepper.get_secret_value()) < _MIN_PEPPER:
+        raise PydanticCustomError("pepper", "must have at least 16 characters, better 43 random ones")
+    return pepper
+
+
+Dsn = Annotated[SecretStr, AfterValidator(_check_dsn)]
+Brokers = Annotated[str, AfterValidator(_check_brokers)]
+
+
+class PepperSettings(ServiceSettings):
+    """TOKEN_PEPPER, the key of all digests; the gateway has the same one."""
+
+    token_pepper: Annotated[SecretStr, AfterValidator(_check_pepper)]
+
+    def pepper(self) -> bytes:
+        return self.token_pepper.get_secret_value().encode()
+
+
+class Settings(PepperSettings):
+    """The HTTP service. Addresses and secrets have no defaults, except where one process on one machine is meant."""
+
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 8081
+    admin_database_url: Dsn
+    kafka_bootstrap: Brokers
+    # Origin under which browsers reach us; requests with the cookie may come from it besides from their own Host.
+    public_url: str = ""
+
+    # Connections to Postgres; one request holds at most one.
+    admin_pool_size: int = 10
+    # Seconds between failing the readiness probe and closing the listener, so that load balancers notice.
+    admin_drain_seconds: float = 0.0
+    # Seconds between two looks for work that a crash or an outage left behind.
+    admin_sweep_seconds: float = 30.0
+
+
+class MigrateSettings(ServiceSettings):
+    """`directory-sync migrate`; DATABASE_URL is the owner's, a role's password is set when it is given."""
+
+    database_url: Dsn
+    gateway_db_password: SecretStr | None = None
+    provisioner_db_password: SecretStr | None = None
+    admin_db_password: SecretStr | None = None
+
+
+class TopicsSettings(ServiceSettings):
+    """`directory-sync topics`."""
+
+    kafka_bootstrap: Brokers
+    # 3 on a cluster of three brokers or more; a single broker takes 1.
+    kafka_replication_factor: Annotated[int, Field(ge=1, le=9)] = 1
+
+
+class BootstrapSettings(PepperSettings):
+    """`directory-sync bootstrap`; DATABASE_URL is the owner's: accounts are not admin-api's to write."""
+
+    database_url: Dsn

@@ -1,0 +1,81 @@
+"""Connections and their tokens, always inside one organization."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from directory.tables import Connection, Token, User
+
+
+async def list_connections(db: AsyncSession, organization_id: UUID) -> Sequence[Connection]:
+    """The organization's connections, oldest first."""
+    statement = select(Connection).where(*_open(organization_id))
+    return (await db.execute(statement.order_by(col(Connection.created_at), col(Connection.id)))).scalars().all()
+
+
+async def find_connection(db: AsyncSession, organization_id: UUID, provider_id: str) -> Connection | None:
+    statement = select(Connection).where(*_open(organization_id), col(Connection.provider_id) == provider_id)
+    return (await db.execute(statement)).scalar_one_or_none()
+
+
+async def lock_connection(db: AsyncSession, organization_id: UUID, provider_id: str) -> Connection | None:
+    """As `find_connection`, and nobody else gives it tokens or deletes it until the transaction ends."""
+    statement = select(Connection).where(*_open(organization_id), col(Connection.provider_id) == provider_id)
+    return (await db.execute(statement.with_for_update())).scalar_one_or_none()
+
+
+async def insert_connection(db: AsyncSession, organization_id: UUID, provider_id: str, now: datetime) -> None:
+    """A new connection; nothing when the organization has one of this name."""
+    statement = insert(Connection).values(
+        id=uuid4(),
+        organization_id=organization_id,
+        provider_id=provider_id,
+        link_existing_accounts=False,
+        created_at=now,
+    )
+    await db.execute(
+        statement.on_conflict_do_nothing(
+            index_elements=["organization_id", "provider_id"], index_where=col(Connection.deleted_at).is_(None)
+        )
+    )
+
+
+async def mark_deleted(db: AsyncSession, connection_id: UUID, now: datetime) -> None:
+    """The connection is gone and its tokens are revoked; its users go when the provisioner hears of it."""
+    await db.execute(update(Connection).where(col(Connection.id) == connection_id).values(deleted_at=now))
+    await db.execute(
+        update(Token)
+        .where(col(Token.connection_id) == connection_id, col(Token.revoked_at).is_(None))
+        .values(revoked_at=now)
+    )
+
+
+async def list_deleted_with_users(db: AsyncSession, limit: int) -> Sequence[Connection]:
+    """Deleted connections whose users the provisioner has not removed yet."""
+    has_users = exists().where(col(User.connection_id) == Connection.id)
+    statement = select(Connection).where(col(Connection.deleted_at).is_not(None), has_users)
+    return (await db.execute(statement.order_by(col(Connection.deleted_at)).limit(limit))).scalars().all()
+
+
+async def insert_token(db: AsyncSession, token: Token) -> None:
+    db.add(token)
+    await db.flush()
+
+
+async def list_live_tokens(db: AsyncSession, connection_ids: Sequence[UUID], now: datetime) -> Sequence[Token]:
+    """The tokens that are neither revoked nor expired, oldest first."""
+    statement = select(Token).where(
+        col(Token.connection_id).in_(connection_ids),
+        col(Token.revoked_at).is_(None),
+        or_(col(Token.expires_at).is_(None), col(Token.expires_at) > now),
+    )
+    return (await db.execute(statement.order_by(col(Token.created_at), col(Token.id)))).scalars().all()
+
+
+def _open(organization_id: UUID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (col(Connection.organization_id) == organization_id, col(Connection.deleted_at).is_(None))

@@ -1,0 +1,100 @@
+"""Sessions with Postgres, and what it means when there is none."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import asyncpg
+import structlog
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+import directory
+from admin_api.errors import Unavailable
+
+log = structlog.get_logger()
+
+STATEMENT_TIMEOUT = 5_000  # milliseconds
+ACQUIRE_TIMEOUT = 3.0  # seconds to wait for a free connection of the pool
+RETRY_AFTER = 2  # seconds
+
+# The server is away, refuses us, is restarting, has no such database, or is not migrated yet: time cures it.
+AWAY = (
+    OSError,  # TimeoutError among them
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
+Transaction = Callable[[], AbstractAsyncContextManager[AsyncSession]]
+
+
+@asynccontextmanager
+async def open_engine(dsn: str, *, pool_size: int) -> AsyncIterator[AsyncEngine]:
+    """An engine for the service; it opens even while Postgres is away."""
+    engine = directory.create_engine(
+        dsn,
+        settings={
+            "application_name": "admin-api",
+            "statement_timeout": str(STATEMENT_TIMEOUT),
+            "idle_in_transaction_session_timeout": "30000",
+        },
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=ACQUIRE_TIMEOUT,
+        pool_pre_ping=True,
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def transactions(engine: AsyncEngine) -> Transaction:
+    """`async with transaction() as db`: committed at the end, rolled back when the block raises.
+
+    Raises Unavailable when Postgres cannot be asked.
+    """
+
+    @asynccontextmanager
+    async def transaction() -> AsyncIterator[AsyncSession]:
+        try:
+            async with AsyncSession(engine, expire_on_commit=False) as db, db.begin():
+                yield db
+        except (DBAPIError, PoolTimeout, *AWAY) as error:
+            if not is_away(error):
+                raise
+            log.warning("postgres.unavailable", error=type(root_of(error)).__name__)
+            raise Unavailable("the directory cannot be reached at the moment; try again", retry_after=2) from error
+
+    return transaction
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether trying again later may help; a violated constraint or a wrong statement does not count."""
+    if isinstance(error, DBAPIError) and (error.connection_invalidated or isinstance(error, InterfaceError)):
+        return True
+    return isinstance(root_of(error), (PoolTimeout, *AWAY))
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The driver's exception, which SQLAlchemy wraps twice."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
+
+
+async def revision(engine: AsyncEngine) -> str | None:
+    """The revision of the database, None when it was never migrated; raises what the driver raises."""
+    async with engine.connect() as db:
+        driver = (await db.get_raw_connection()).driver_connection
+        assert driver is not None
+        return await directory.revision_of(driver)

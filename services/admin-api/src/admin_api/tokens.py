@@ -1,0 +1,53 @@
+"""Issuing a connection's tokens: minted here, kept as digests, at most two live at a time (threats T44, T45, T48)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from admin_api.errors import Conflict
+from admin_api.store import connections
+from contracts import SCIM_TOKEN
+from directory.tables import Connection, Token
+from servicekit import bearer
+
+MAX_LIVE_TOKENS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new token: `secret` is shown once and known to nobody afterwards."""
+
+    secret: str
+    token: Token
+    connection: Connection
+
+
+async def open_connection(db: AsyncSession, organization_id: UUID, provider_id: str, now: datetime) -> Connection:
+    """The organization's connection of this name, made when missing, locked until the transaction ends."""
+    connection = await connections.lock_connection(db, organization_id, provider_id)
+    while connection is None:  # again when it was deleted between the two statements
+        await connections.insert_connection(db, organization_id, provider_id, now)
+        connection = await connections.lock_connection(db, organization_id, provider_id)
+    return connection
+
+
+async def issue_token(db: AsyncSession, connection: Connection, pepper: bytes, now: datetime) -> Issued:
+    """One more token for the locked connection; raises Conflict when it has two."""
+    live = await connections.list_live_tokens(db, [connection.id], now)
+    if len(live) >= MAX_LIVE_TOKENS:
+        raise Conflict(
+            f"connection {connection.provider_id!r} has {MAX_LIVE_TOKENS} live tokens, ending in "
+            f"{' and '.join(token.hint for token in live)}; end one of them first, or delete the connection"
+        )
+    secret = bearer.mint(SCIM_TOKEN)
+    token = Token(
+        id=uuid4(),
+        connection_id=connection.id,
+        digest=bearer.digest(pepper, SCIM_TOKEN, secret),
+        hint=bearer.hint(secret),
+        created_at=now,
+    )
+    await connections.insert_token(db, token)
+    return Issued(secret, token, connection)
