@@ -26,7 +26,7 @@ async def receive(bootstrap: str, topic: str, count: int) -> list[bytes]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     async with consumer:
         consumer.assign([TopicPartition(topic, 0)])
-        return [(await consumer.getone()).value for _ in range(count)]
+        return [(await consumer.getone()).value or b"" for _ in range(count)]
 
 
 async def test_a_record_of_15_mb_goes_through_the_broker(kafka_bootstrap: str):

@@ -5,6 +5,7 @@ import asyncpg
 import pytest
 
 from devstack import Postgres
+from devstack.users import remove_linked
 
 
 async def value(dsn: str, statement: str) -> object:
@@ -78,3 +79,5 @@ async def test_root_runs_the_server_as_another_user_even_from_a_private_folder(t
     async with Postgres(tmp_path / "postgres") as server:
         assert Path(f"/proc/{server.pid}").stat().st_uid != 0
         assert (tmp_path / "postgres").is_symlink()
+
+    remove_linked(tmp_path / "postgres")

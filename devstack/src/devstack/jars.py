@@ -11,7 +11,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
 LOCK_FILE = Path(__file__).parent / "kafka-jars.txt"
-# kafka-clients is named because the resolver picks an old one otherwise; the log4j pair because Kafka logs through slf4j.
+# kafka-clients is named because the resolver picks an old one otherwise; the log4j pair is what Kafka logs through.
 PINS = (
     "org.apache.kafka:kafka_2.13:4.3.1",
     "org.apache.kafka:kafka-clients:4.3.1",
@@ -54,7 +54,7 @@ def fetch(report: "Progress") -> None:
 
 
 def download(jars: dict[str, str], folder: Path, context: "MavenContext") -> None:
-    """Put each jar (coordinate -> SHA-256) into `folder`; `StartError` when one cannot be had or is not the one we know."""
+    """Put each jar (coordinate -> SHA-256) into `folder`; `StartError` when one is not the file we know."""
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         for (coordinate, digest), jar in zip(
             jars.items(), pool.map(lambda name: artifact(context, name).resolve(), jars), strict=True
@@ -93,7 +93,7 @@ class Progress:
         self.printed_at = time.monotonic()
 
     @contextmanager
-    def __call__(self, name: str, size: int) -> Iterator[object]:
+    def __call__(self, name: str, size: int) -> Iterator[Callable[[int], None]]:
         yield self.add
 
     def add(self, count: int) -> None:

@@ -1,7 +1,9 @@
 """A real Apache Kafka 4.3.1: one KRaft node, broker and controller in one JVM, from its Maven artifacts."""
 
+import asyncio
 import base64
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Callable, Sequence
@@ -12,8 +14,8 @@ from aiokafka.errors import KafkaError
 
 from devstack.errors import StartError
 from devstack.jars import jars_folder
-from devstack.part import Part, spawn
-from devstack.ports import HOST, free_port
+from devstack.part import Part, running
+from devstack.ports import HOST, free_port, is_listening
 
 LOGGING = Path(__file__).parent / "kafka-log4j2.properties"
 JVM_OPTIONS = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
@@ -27,6 +29,9 @@ PROPERTIES = {
     "message.max.bytes": MAX_MESSAGE_BYTES,
     "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
     "group.initial.rebalance.delay.ms": 0,
+    # A broker that was killed may register again only when its old session is over; the default is 9 s.
+    "broker.session.timeout.ms": 3000,
+    "broker.heartbeat.interval.ms": 1000,
     # One node has one replica of everything; one partition of each internal topic makes the first group quick.
     "offsets.topic.replication.factor": 1,
     "offsets.topic.num.partitions": 1,
@@ -74,20 +79,26 @@ class Kafka(Part):
             await self._format()
 
     async def _format(self) -> None:
+        """Make the data folder beside its final place and rename it: a half-made one is never taken for data."""
+        half_made = self._folder / "half-made"
+        shutil.rmtree(half_made, ignore_errors=True)
+        format_properties = self._folder / "format.properties"
+        format_properties.write_text(properties(half_made, self.port, free_port()))
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            tool = await spawn(
-                java("kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(self._properties)),
-                stdout=log,
-            )
-            if await tool.wait():
-                raise StartError(f"Kafka cannot make its data folder: {self.last_words()} (see {self.log})")
+            tool = java("kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(format_properties))
+            async with running(tool, stdout=log) as formatting:
+                if await formatting.wait():
+                    raise StartError(f"Kafka cannot make its data folder: {self.last_words()} (see {self.log})")
+        half_made.rename(self._folder / "data")
 
     def command(self) -> Sequence[str]:
         return java("kafka.Kafka", str(self._properties))
 
     async def is_ready(self) -> bool:
         """Whether it answers with itself as the broker of the cluster."""
+        if not await is_listening(self.port):
+            return False  # spares the client's complaint about it in our output
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000)
         try:
             await admin.start()
@@ -103,14 +114,14 @@ async def fetch_jars(report: Callable[[str], None]) -> None:
     if jars_folder().exists():
         return
     report("downloading Kafka (45 MB, once)")
-    fetching = await spawn([sys.executable, "-m", "devstack", "jars"], stdout=-1)
-    assert fetching.stdout is not None
     line = ""
-    async for raw in fetching.stdout:
-        line = raw.decode(errors="replace").strip()
-        report(f"downloading Kafka: {line}")
-    if await fetching.wait():
-        raise StartError(line or "cannot download Kafka")
+    async with running([sys.executable, "-m", "devstack", "jars"], stdout=asyncio.subprocess.PIPE) as fetching:
+        assert fetching.stdout is not None
+        async for raw in fetching.stdout:
+            line = raw.decode(errors="replace").strip()
+            report(f"downloading Kafka: {line}")
+        if await fetching.wait():
+            raise StartError(line or "cannot download Kafka")
 
 
 def java(main_class: str, *arguments: str) -> list[str]:

@@ -7,7 +7,8 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -129,6 +130,18 @@ class Part(ABC):
         return (reasons or lines or ["no output"])[-1].strip()
 
 
+@asynccontextmanager
+async def running(command: Sequence[str], **options: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command that ends by itself; it is killed when the block is left before."""
+    process = await spawn(command, **options)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 async def spawn(
     command: Sequence[str], *, orphan_signal: signal.Signals = signal.SIGKILL, **options: Any
 ) -> asyncio.subprocess.Process:
@@ -137,10 +150,9 @@ async def spawn(
         return await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=_die_with(os.getpid(), orphan_signal),
-            **options,
+            **{"stderr": asyncio.subprocess.STDOUT, **options},
         )
     except FileNotFoundError as error:
         raise StartError(f"{command[0]} is missing: run `make env`") from error

