@@ -1,0 +1,61 @@
+"""In-flight slots: how many changes a connection, and all of them together, may have under way."""
+
+from uuid import UUID
+
+from scim.errors import TooManyRequests, Unavailable
+
+RETRY_AFTER = 1  # seconds; a slot is free again within milliseconds, and long waits hurt Entra (T51)
+
+
+class Slot:
+    """One admission; releasing it twice is releasing it once."""
+
+    __slots__ = ("_connection_id", "_slots")
+
+    def __init__(self, slots: "Slots", connection_id: UUID) -> None:
+        self._slots: Slots | None = slots
+        self._connection_id = connection_id
+
+    def release(self) -> None:
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots._give_back(self._connection_id)
+
+    def __enter__(self) -> "Slot":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class Slots:
+    """Counts what is under way, per connection and in all; `reserved` of a connection's slots are for urgent ones."""
+
+    def __init__(self, total: int, per_connection: int, reserved: int = 0) -> None:
+        self._total = total
+        self._per_connection = per_connection
+        self._reserved = reserved
+        self._taken: dict[UUID, int] = {}
+        self.in_use = 0
+
+    def take(self, connection_id: UUID, *, urgent: bool = False) -> Slot:
+        """Raises TooManyRequests when the connection, Unavailable when the whole gateway has no slot left."""
+        taken = self._taken.get(connection_id, 0)
+        if taken >= self._per_connection - (0 if urgent else self._reserved):
+            raise TooManyRequests(
+                "Too many requests of this connection are under way; nothing was changed, try again.",
+                retry_after=RETRY_AFTER,
+            )
+        if self.in_use >= self._total:
+            raise Unavailable("The service is busy; nothing was changed, try again.", retry_after=RETRY_AFTER)
+        self._taken[connection_id] = taken + 1
+        self.in_use += 1
+        return Slot(self, connection_id)
+
+    def _give_back(self, connection_id: UUID) -> None:
+        self.in_use -= 1
+        left = self._taken[connection_id] - 1
+        if left:
+            self._taken[connection_id] = left
+        else:
+            del self._taken[connection_id]

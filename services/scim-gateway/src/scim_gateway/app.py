@@ -1,0 +1,171 @@
+"""The application: the only place that knows every part."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import asyncpg
+import structlog
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from scim.errors import NotImplementedYet
+from scim_gateway import discovery, resources
+from scim_gateway.admission import Slots
+from scim_gateway.auth import Authenticator, authenticate
+from scim_gateway.broker import Reachability
+from scim_gateway.changes import Changes
+from scim_gateway.edge import Edge, InFlight
+from scim_gateway.endpoints import Unknown, route
+from scim_gateway.gateway import Gateway, base_url
+from scim_gateway.outcomes import Outcomes
+from scim_gateway.publisher import STOP_SECONDS, Publisher
+from scim_gateway.served import SERVED
+from scim_gateway.settings import Settings
+from servicekit.health import Health
+from servicekit.postgres import check_revision, open_pool
+
+log = structlog.get_logger()
+
+NEEDED_REVISION = "0001"
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class KafkaAway(Exception):
+    """The broker has not answered for some seconds."""
+
+
+class TaskEnded(Exception):
+    """A task that runs as long as the process has returned."""
+
+
+class NotPositioned(Exception):
+    """Outcomes published now would be read late, by the poll."""
+
+
+def create_app(settings: Settings, health: Health | None = None) -> FastAPI:
+    """Wire the gateway. Connects to nothing until its lifespan starts, and then waits for nothing: Kafka and Postgres
+    may come later."""
+    health, in_flight = health or Health(), InFlight()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_gateway(settings, health) as gateway:
+            app.state.gateway = gateway
+            yield
+            await drained(in_flight, settings.gateway_drain_deadline)
+
+    return FastAPI(
+        lifespan=lifespan,
+        routes=[*scim_routes(base_url(settings)), *health.routes(), Route("/{path:path}", Unknown())],
+        middleware=[Middleware(Edge, in_flight)],
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+
+
+def scim_routes(url: str) -> list[Route]:
+    """Resources first: they are matched in order, and they are what is asked for."""
+    routes: list[Route] = []
+    for served in SERVED:
+        one = {"GET": resources.get, "PUT": resources.replace, "PATCH": resources.patch, "DELETE": resources.delete}
+        routes += [
+            route(served.endpoint, {"GET": resources.search, "POST": resources.create}, served.endpoint),
+            route(f"{served.endpoint}/.search", {"POST": resources.search_by_post}, served.endpoint),
+            route(f"{served.endpoint}/{{id}}", one, served.endpoint),
+        ]
+    routes += [route(path, {"GET": handler}) for path, handler in discovery.handlers(url).items()]
+    routes += [route(path, dict.fromkeys(_METHODS, not_offered)) for path in ("/Me", "/Bulk")]
+    return routes
+
+
+async def not_offered(request: Request) -> Response:
+    """What RFC 7644 knows and this server does not do."""
+    await authenticate(request)
+    raise NotImplementedYet("This server does not offer the endpoint; see /ServiceProviderConfig.")
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gateway]:
+    """The parts, running; closed in reverse order, so that what was accepted is flushed before Postgres goes."""
+    async with AsyncExitStack() as stack:
+        pepper = settings.token_pepper.get_secret_value().encode()
+        reachability = Reachability()
+        pool = await stack.enter_async_context(
+            open_pool(
+                settings.gateway_database_url.get_secret_value(),
+                service="scim-gateway",
+                max_size=settings.gateway_pool_size,
+                settings={"default_transaction_read_only": "on"},
+            )
+        )
+        outcomes = Outcomes(settings.kafka_bootstrap, pool, reachability, settings.gateway_slot_lifetime)
+        publisher = Publisher(settings.kafka_bootstrap, reachability)
+        tasks = [asyncio.create_task(work) for work in (outcomes.listen(), outcomes.poll(), publisher.run())]
+        for task in tasks:
+            stack.push_async_callback(_stop, task)
+        slots = Slots(settings.gateway_global_slots, settings.gateway_connection_slots, settings.gateway_reserved_slots)
+        changes = Changes(
+            slots,
+            publisher,
+            outcomes,
+            timedelta(seconds=settings.gateway_outcome_deadline),
+            hmac.digest(pepper, b"fingerprints", "sha256"),
+        )
+        _watch(health, reachability, outcomes, pool, tasks)
+        yield Gateway(
+            settings=settings,
+            pool=pool,
+            authenticator=Authenticator(pool, pepper),
+            changes=changes,
+            reading=Slots(settings.gateway_global_slots, settings.gateway_connection_slots),
+            base_url=base_url(settings),
+        )
+
+
+async def drained(in_flight: InFlight, deadline: float) -> None:
+    """Wait for the requests in flight: they hold changes whose outcome is on its way."""
+    try:
+        async with asyncio.timeout(deadline):
+            await in_flight.idle()
+    except TimeoutError:
+        log.warning("drain.incomplete", in_flight=in_flight.count)
+
+
+def _watch(
+    health: Health,
+    reachability: Reachability,
+    outcomes: Outcomes,
+    pool: asyncpg.Pool,
+    tasks: Sequence[asyncio.Task[None]],
+) -> None:
+    async def working() -> None:
+        for task in tasks:
+            if task.done():
+                task.result()  # raises what ended it
+                raise TaskEnded
+
+    async def kafka() -> None:
+        if not reachability.is_reachable:
+            raise KafkaAway
+
+    async def positioned() -> None:
+        if not outcomes.is_positioned:
+            raise NotPositioned
+
+    health.add_live("tasks", working)
+    health.add("kafka", kafka)
+    health.add("outcomes", positioned)
+    health.add("postgres", lambda: check_revision(pool, NEEDED_REVISION))
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=STOP_SECONDS)
+    if not done:
+        task.cancel()

@@ -1,0 +1,59 @@
+"""Reading a request's body: bounded in bytes, in time and in number, then parsed once, strictly."""
+
+import asyncio
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from scim import strictjson
+from scim.errors import InvalidSyntax, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+
+_TYPES = frozenset(("application/scim+json", "application/json"))
+
+
+async def read_body(request: Request, limit: int, deadline: float) -> tuple[Any, int]:
+    """The parsed body and its size in bytes.
+
+    `limit` is in bytes and counted while reading, `deadline` in seconds. A missing Content-Type is read as JSON, any
+    parameter of it is accepted (RFC 7644 section 8.1 wants both types, clients add charsets of all kinds).
+    """
+    _check_content_type(request.headers.get("content-type"))
+    _check_content_length(request.headers.get("content-length"), limit)
+    try:
+        async with asyncio.timeout(deadline):
+            data = await _read(request, limit)
+    except TimeoutError as error:
+        raise RequestTimeout(f"The body did not arrive within {deadline:g} seconds.") from error
+    if not data:
+        raise InvalidSyntax("The request has no body; send a JSON document.")
+    return strictjson.loads(data), len(data)
+
+
+def _check_content_type(value: str | None) -> None:
+    if value is not None and value.partition(";")[0].strip().lower() not in _TYPES:
+        raise UnsupportedMediaType("Send the body as application/scim+json or application/json.")
+
+
+def _check_content_length(value: str | None, limit: int) -> None:
+    if value is not None and value.isdigit() and int(value) > limit:
+        raise _too_large(limit)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {limit // 1024} KB; send it in smaller requests.")

@@ -1,0 +1,38 @@
+"""The parts of a running gateway, as handlers find them."""
+
+from dataclasses import dataclass
+
+import asyncpg
+from starlette.requests import Request
+
+from scim_gateway.admission import Slots
+from scim_gateway.auth import Authenticator
+from scim_gateway.changes import Changes
+from scim_gateway.endpoints import BASE
+from scim_gateway.served import Served
+from scim_gateway.settings import Settings
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Everything that outlives a request."""
+
+    settings: Settings
+    pool: asyncpg.Pool
+    authenticator: Authenticator
+    changes: Changes
+    reading: Slots  # bodies being read
+    base_url: str
+
+    def location(self, served: Served, resource_id: str) -> str:
+        """`meta.location`: from the configured origin, whatever Host the request had (T24)."""
+        return f"{self.base_url}{served.endpoint}/{resource_id}"
+
+
+def gateway_of(request: Request) -> Gateway:
+    return request.app.state.gateway
+
+
+def base_url(settings: Settings) -> str:
+    """Where clients reach the SCIM endpoints."""
+    return settings.origin() + BASE

@@ -1,0 +1,37 @@
+"""Settings of the gateway (all names as environment variables, in upper case)."""
+
+from pydantic import SecretStr
+
+from servicekit.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Addresses and secrets have no defaults, except where one process on one machine is meant."""
+
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 8080
+    gateway_database_url: SecretStr
+    kafka_bootstrap: str
+    token_pepper: SecretStr
+    # Origin under which clients reach us; `meta.location` is built from it, never from a Host header (T24).
+    public_url: str = ""
+
+    # Seconds. Below the clients' own patience: Okta gives up after 60.
+    gateway_outcome_deadline: float = 10.0
+    # Seconds. Above the deadline, and long enough for a provisioner to restart.
+    gateway_slot_lifetime: float = 60.0
+    gateway_connection_slots: int = 128
+    # Of the connection's slots: kept for changes that only take access away.
+    gateway_reserved_slots: int = 16
+    gateway_global_slots: int = 512
+    # Seconds that a client may take to send a body.
+    gateway_read_deadline: float = 10.0
+    gateway_pool_size: int = 10
+    # Seconds between failing the readiness probe and closing the listener, so that load balancers notice.
+    gateway_drain_seconds: float = 0.0
+    # Seconds to let requests in flight end; above the outcome deadline, below the pod's grace period.
+    gateway_drain_deadline: float = 15.0
+
+    def origin(self) -> str:
+        """The public origin, without a trailing slash."""
+        return (self.public_url or f"http://127.0.0.1:{self.gateway_port}").rstrip("/")

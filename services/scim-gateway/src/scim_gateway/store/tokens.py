@@ -1,0 +1,41 @@
+"""Tokens, with what deciding about a request needs to know."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from scim_gateway.store.reading import reading
+
+BY_DIGEST = """
+    SELECT tokens.id AS token_id, tokens.digest, tokens.expires_at, tokens.revoked_at IS NOT NULL AS is_revoked,
+           connections.id AS connection_id, connections.provider_id, connections.deleted_at IS NOT NULL AS is_deleted,
+           organizations.id AS organization_id, organizations.plan
+    FROM tokens
+    JOIN connections ON connections.id = tokens.connection_id
+    JOIN organizations ON organizations.id = connections.organization_id
+    WHERE tokens.digest = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A token with its connection and organization."""
+
+    token_id: UUID
+    digest: bytes
+    expires_at: datetime | None
+    is_revoked: bool
+    connection_id: UUID
+    provider_id: str
+    is_deleted: bool
+    organization_id: UUID
+    plan: str
+
+
+async def find(pool: asyncpg.Pool, digest: bytes) -> TokenRow | None:
+    """The token with this digest, by the unique index on it."""
+    async with reading(pool) as db:
+        row = await db.fetchrow(BY_DIGEST, digest)
+    return TokenRow(**row) if row else None
