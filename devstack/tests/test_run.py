@@ -124,6 +124,14 @@ def test_ctrl_c_leaves_nothing_behind_and_a_second_start_reuses_everything(runs:
     assert changed == {"processes", "healthUrls"}  # the provisioner's health port is chosen free at each start
 
 
+def test_a_lost_token_is_replaced(runs: Callable[..., Run]):
+    run = runs().start().serving()
+    run.signal_group(signal.SIGINT)
+    (run.folder / "secrets" / "scim_token").unlink()
+
+    assert run.start().serving().stack["scimToken"] == "another-token"
+
+
 def test_killed_parts_are_started_again_and_the_stack_file_follows(runs: Callable[..., Run]):
     run = runs().start().serving()
     before = run.stack["processes"]

@@ -15,7 +15,7 @@ def command(arguments: list[str]) -> None:
         sys.exit("the stand-in was told to fail")
     if arguments[0] == "bootstrap":
         done = Path(os.environ["TOKEN_PEPPER_FILE"]).with_name("stand-in-bootstrapped")
-        token = None if done.exists() else "first-token"
+        token = "another-token" if "--rotate-token" in arguments else None if done.exists() else "first-token"
         done.touch()
         print(json.dumps({"organizationId": "o1", "connectionId": "c1", "scimToken": token}))
 
