@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scim.errors import InvalidSyntax, InvalidValue
-from scim.schema import CORE_GROUP, CORE_USER, Attribute, ResourceType, Schema
+from scim.schema import CORE_GROUP, CORE_USER, SCHEMAS, Attribute, ResourceType, Schema
 from scim.values import canonical_value, without_duplicates
 
 __all__ = ["canonical_value", "parse_resource", "render", "schemas_of", "without_duplicates"]
@@ -102,7 +102,7 @@ def _check_schemas(rt: ResourceType, document: dict[str, Any]) -> None:
 
 
 def _assign(target: Resource, attribute: Attribute, value: Any) -> None:
-    if attribute.mutability in _IGNORED or attribute.name == "schemas":
+    if attribute.mutability in _IGNORED or attribute is SCHEMAS:
         return
     canonical = canonical_value(attribute, value)
     if canonical is None:

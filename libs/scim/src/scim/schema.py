@@ -27,7 +27,8 @@ from scim.urns import (
 
 __all__ = [
     "BULK_REQUEST", "BULK_RESPONSE", "COMMON_ATTRIBUTES", "CORE_GROUP", "CORE_USER", "ENTERPRISE_USER",
-    "ENTERPRISE_USER_SCHEMA", "ERROR", "GROUP", "GROUP_SCHEMA", "LIST_RESPONSE", "PATCH_OP", "SEARCH_REQUEST", "USER",
+    "ENTERPRISE_USER_SCHEMA", "ERROR", "GROUP", "GROUP_SCHEMA", "LIST_RESPONSE", "PATCH_OP", "SCHEMAS", "SEARCH_REQUEST",
+    "USER",
     "USER_SCHEMA", "Attribute", "ResourceType", "Schema", "schema_from_json",
 ]  # fmt: skip
 
@@ -124,7 +125,8 @@ class ResourceType:
         object.__setattr__(self, "_core", _by_name((*COMMON_ATTRIBUTES, *self.schema.attributes)))
         extensions = {spelling: extension for extension in self.extensions for spelling in _spellings(extension.id)}
         object.__setattr__(self, "_extensions", MappingProxyType(extensions))
-        object.__setattr__(self, "_hides", any(map(_is_hidden, self.all_attributes())))
+        hides = any(_is_hidden(attribute) for extension in self.extensions for attribute in extension.attributes)
+        object.__setattr__(self, "_hides", hides)
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -209,17 +211,17 @@ def _spellings(urn: str) -> Iterable[str]:
 
 
 def _is_hidden(attribute: Attribute) -> bool:
-    """`password` does not count: it is dropped at the edge and can be in no resource (threat T39)."""
-    if attribute.name == "password":
-        return False
     return attribute.returned in ("never", "request") or any(map(_is_hidden, attribute.sub_attributes))
 
 
 # --- RFC 7643 section 3.1: attributes of every resource -----------------------------------------------------------
 
+SCHEMAS = Attribute(
+    "schemas", "reference", multi_valued=True, required=True, case_exact=True, returned="always",
+    reference_types=("uri",), description="URNs of the schemas that the resource uses.",
+)  # fmt: skip
 COMMON_ATTRIBUTES = (
-    Attribute("schemas", "reference", multi_valued=True, required=True, case_exact=True, returned="always",
-              reference_types=("uri",), description="URNs of the schemas that the resource uses."),
+    SCHEMAS,
     Attribute("id", case_exact=True, identifier="exact", mutability="readOnly", returned="always", uniqueness="server",
               description="Identifier issued by this server; it never changes and is never used again."),
     Attribute("externalId", case_exact=True, identifier="exact",
@@ -388,7 +390,8 @@ def schema_from_json(document: Any) -> Schema:
     unknown = set(document) - {"schemas", "id", "name", "description", "attributes", "meta"}
     if unknown:
         raise InvalidValue(f"A schema has no member {_quoted(unknown)}.")
-    if SCHEMA not in document.get("schemas", [SCHEMA]):
+    urns = document.get("schemas", [SCHEMA])
+    if not isinstance(urns, list) or SCHEMA not in urns:
         raise InvalidValue(f"The schemas of a schema document must hold {SCHEMA}.")
     return Schema(
         id=_schema_urn(document.get("id")),
@@ -430,6 +433,8 @@ def _attribute(value: Any, where: str, nested: bool) -> Attribute:
     if not isinstance(name, str) or not (_NAME.fullmatch(name) or (nested and name == "$ref")):
         raise InvalidValue(f"{where}.name must start with a letter, then letters, digits, '-' or '_', 64 at most.")
     where = f"{where} ({name})"
+    if name.lower() == "password":
+        raise InvalidValue(f"{where}: this server stores no passwords.")
     kind = cast(AttributeType, _choice(value, "type", AttributeType, "string", where))
     attribute = Attribute(
         name=name,

@@ -73,7 +73,7 @@ def _values(attribute: Attribute, value: Any) -> list[Any] | None:
 
 def _listed(attribute: Attribute, value: Any) -> list[Any]:
     embedded = _embedded(attribute, value)
-    return embedded if type(embedded) is list else [value]
+    return [_renamed(item) for item in embedded] if type(embedded) is list else [value]
 
 
 def _single_complex(attribute: Attribute, value: Any) -> dict[str, Any] | None:
@@ -156,7 +156,12 @@ def _unpacked(attribute: Attribute, value: Any) -> Any:
     if type(inner) is not dict:
         return value
     labels = {name: item for name, item in outer.items() if name.lower() in _LABELS}
-    return {**labels, "display": inner.get("displayName"), **inner}
+    return {**labels, **_renamed(inner)}
+
+
+def _renamed(role: Any) -> Any:
+    """Entra's app role calls its label displayName."""
+    return {"display": role.get("displayName"), **role} if type(role) is dict else role
 
 
 # --- simple types (RFC 7643 section 2.3) ---------------------------------------------------------------------------
