@@ -38,15 +38,18 @@ from scim.errors import (
     PayloadTooLarge,
     ScimError,
 )
-from scim.filter import And, Compare, Filter, Or, Target, find_target, resolve_element_filter
+from scim.filter import And, Compare, Filter, Or, Target, find_target, resolve_element_filter, targets
 from scim.grammar import PatchPath, parse_path
 from scim.operations import MEMBERS, Operation, OperationName, Path
 from scim.schema import Attribute, ResourceType
 from scim.urns import PATCH_OP
 from scim.values import canonical_sub_value, canonical_value
 
-MAX_OPERATIONS = 1_000  # canonical ones in one request; operations on members do not count
+# What one request may cost whoever applies it: at most about 100 x 1,000 values x 10 comparisons.
+MAX_OPERATIONS = 1_000  # canonical ones; operations on members do not count
 MAX_MEMBER_OPERATIONS = 10_000  # operations as sent; a client may send one for each member
+MAX_SELECTIONS = 100  # operations whose path has a filter; those on members do not count
+MAX_PATH_TERMS = 10  # comparisons in such a filter
 
 _ABSENT = object()
 _OPS: dict[str, OperationName] = {"add": "add", "replace": "replace", "remove": "remove"}
@@ -68,9 +71,15 @@ def parse_patch(resource_type: ResourceType, document: Any, *, resource_id: str 
             if len(items) > 1:
                 error.detail = f"Operation {number}: {error.detail}"
             raise
+    _check_cost(operations)
+    return operations
+
+
+def _check_cost(operations: list[Operation]) -> None:
     if sum(operation.path.attribute != MEMBERS for operation in operations) > MAX_OPERATIONS:
         raise PayloadTooLarge(f"A PATCH may hold at most {MAX_OPERATIONS:,} operations.")
-    return operations
+    if sum(operation.path.value_filter is not None for operation in operations) > MAX_SELECTIONS:
+        raise PayloadTooLarge(f"A PATCH may hold at most {MAX_SELECTIONS} operations with a filter in their path.")
 
 
 def _operations_of(document: Any) -> list[Any]:
@@ -235,7 +244,9 @@ def _known_aim(resource_type: ResourceType, name: str) -> _Aim | None:
 def _selection(target: Target, parsed: PatchPath, value_filter: Filter) -> _Aim | None:
     if not target.attribute.multi_valued:
         raise InvalidPath(f"{target.attribute.name} has one value; it takes no filter.")
-    resolve_element_filter(target, value_filter)
+    predicate = resolve_element_filter(target, value_filter)
+    if target.attribute.name != MEMBERS and sum(1 for _ in targets(predicate)) > MAX_PATH_TERMS:
+        raise InvalidFilter(f"The filter in a path may have at most {MAX_PATH_TERMS} comparisons.")
     if parsed.sub_attribute is None:
         return _Aim(target.extension, target.attribute, value_filter, None)
     sub_attribute = target.attribute.sub_attribute(parsed.sub_attribute)

@@ -59,9 +59,32 @@ from scim.keys import fold, fold_name
 from scim.schema import Attribute, ResourceType
 
 __all__ = [
-    "And", "AnyElement", "AttributePath", "Compare", "Filter", "Not", "Or", "Predicate", "Present", "Target", "Test",
-    "ValuePath", "compile_filter", "element_holds", "find_target", "holds", "instant", "literal_key", "matches",
-    "parse_filter", "resolve_element_filter", "resolve_filter", "targets", "text_key", "to_text", "validate_filter",
+    "And",
+    "AnyElement",
+    "AttributePath",
+    "Compare",
+    "Condition",
+    "Filter",
+    "Not",
+    "Or",
+    "Predicate",
+    "Present",
+    "Target",
+    "ValuePath",
+    "compile_filter",
+    "element_holds",
+    "find_target",
+    "holds",
+    "instant",
+    "literal_key",
+    "matches",
+    "parse_filter",
+    "resolve_element_filter",
+    "resolve_filter",
+    "targets",
+    "text_key",
+    "to_text",
+    "validate_filter",
 ]  # fmt: skip
 
 
@@ -79,7 +102,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Condition:
     """`target operator value`: one row of the table above.
 
     `value` has the type of the leaf: text as `text_key` makes it, an aware datetime in UTC, a boolean or a number;
@@ -99,7 +122,7 @@ class AnyElement:
     predicate: "Predicate"
 
 
-type Predicate = Test | AnyElement | And[Predicate] | Or[Predicate] | Not[Predicate]
+type Predicate = Condition | AnyElement | And[Predicate] | Or[Predicate] | Not[Predicate]
 
 TRUE: And[Any] = And(())
 FALSE: Or[Any] = Or(())
@@ -133,7 +156,7 @@ def validate_filter(resource_type: ResourceType, tree: Filter) -> list[Target]:
 def targets(predicate: Predicate) -> Iterator[Target]:
     """The targets of `predicate`, in order and with repetitions."""
     match predicate:
-        case Test(target):
+        case Condition(target):
             yield target
         case AnyElement(target, inner):
             yield target
@@ -153,8 +176,8 @@ def matches(resource_type: ResourceType, tree: Filter, resource: Mapping[str, An
 def holds(predicate: Predicate, resource: Mapping[str, Any]) -> bool:
     """Whether `resource` (or, for the predicate of a value path, one element) satisfies `predicate`."""
     match predicate:
-        case Test():
-            return _test(predicate, _values(predicate.target, resource))
+        case Condition():
+            return _meets(predicate, _values(predicate.target, resource))
         case And(items):
             return all(holds(item, resource) for item in items)
         case Or(items):
@@ -168,8 +191,8 @@ def holds(predicate: Predicate, resource: Mapping[str, Any]) -> bool:
 def element_holds(predicate: Predicate, element: Any) -> bool:
     """Whether one element of a multi-valued complex attribute satisfies the predicate of its value path."""
     match predicate:
-        case Test():
-            return isinstance(element, Mapping) and _test(predicate, [element.get(predicate.target.leaf.name)])
+        case Condition():
+            return isinstance(element, Mapping) and _meets(predicate, [element.get(predicate.target.leaf.name)])
         case And(items):
             return all(element_holds(item, element) for item in items)
         case Or(items):
@@ -248,7 +271,7 @@ class _Resolver:
                 return _comparison(target, op, value) if target else _absent(op, value)
             case Present(path):
                 target = self._target(path)
-                return Test(_filterable(target), "pr", None) if target else FALSE
+                return Condition(_filterable(target), "pr", None) if target else FALSE
             case ValuePath(path, inner):
                 return self._element(path, inner)
             case And(items):
@@ -320,7 +343,7 @@ def _comparison(target: Target, op: str, value: Literal) -> Predicate:
         return _null_comparison(target, op)
     if op not in _OPERATORS[target.leaf.type]:
         raise InvalidFilter(f"The operator '{op}' does not go with an attribute of type {target.leaf.type}.")
-    return Test(target, op, _typed(target.leaf, op, value))
+    return Condition(target, op, _typed(target.leaf, op, value))
 
 
 def _comparable(target: Target) -> Target:
@@ -334,7 +357,7 @@ def _comparable(target: Target) -> Target:
 
 
 def _null_comparison(target: Target, op: str) -> Predicate:
-    present = Test(target, "pr", None)
+    present = Condition(target, "pr", None)
     if op == "eq":
         return Not(present)
     if op == "ne":
@@ -377,15 +400,15 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 _UNASSIGNED: tuple[Any, ...] = (None, "", [], {})
 
 
-def _test(test: Test, values: list[Any]) -> bool:
-    leaf = test.target.leaf
-    if test.operator == "pr":
+def _meets(condition: Condition, values: list[Any]) -> bool:
+    leaf = condition.target.leaf
+    if condition.operator == "pr":
         return any(_is_present(value) for value in values)
     comparable = [_stored(leaf, value) for value in values]
-    if test.operator == "ne":
-        return not comparable or any(value is None or value != test.value for value in comparable)
-    compare = _COMPARISONS[test.operator]
-    return any(value is not None and compare(value, test.value) for value in comparable)
+    if condition.operator == "ne":
+        return not comparable or any(value is None or value != condition.value for value in comparable)
+    compare = _COMPARISONS[condition.operator]
+    return any(value is not None and compare(value, condition.value) for value in comparable)
 
 
 def _values(target: Target, resource: Mapping[str, Any]) -> list[Any]:

@@ -107,7 +107,10 @@ def _put(container: Resource, name: str, value: Any) -> None:
 def _changed(attribute: Attribute, old: Any, operation: Operation) -> Any:
     """The attribute's value after one operation; None when it is unassigned then."""
     if attribute.multi_valued:
-        return _changed_list(attribute, old or [], operation)
+        new = _changed_list(attribute, old or [], operation)
+        if len(new) > max(attribute.max_values, len(old or ())):
+            raise PayloadTooLarge(f"{attribute.name} may hold at most {attribute.max_values:,} values.")
+        return new
     if attribute.is_complex:
         return _changed_object(attribute, old or {}, operation)
     return None if operation.op == "remove" else operation.value
@@ -124,10 +127,7 @@ def _finished(attribute: Attribute, value: Any) -> Any:
         value = [element for element in value if not _is_label(attribute, element)]
         for element in value:
             _check_required_subs(attribute, element)
-    value = without_duplicates(attribute, value)
-    if len(value) > attribute.max_values:
-        raise PayloadTooLarge(f"{attribute.name} may hold at most {attribute.max_values:,} values.")
-    return value
+    return without_duplicates(attribute, value)
 
 
 def _is_label(attribute: Attribute, element: Element) -> bool:
