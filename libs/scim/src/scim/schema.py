@@ -27,9 +27,8 @@ from scim.urns import (
 
 __all__ = [
     "BULK_REQUEST", "BULK_RESPONSE", "COMMON_ATTRIBUTES", "CORE_GROUP", "CORE_USER", "ENTERPRISE_USER",
-    "ENTERPRISE_USER_SCHEMA", "ERROR", "GROUP", "GROUP_SCHEMA", "LIST_RESPONSE", "PATCH_OP", "SCHEMAS", "SEARCH_REQUEST",
-    "USER",
-    "USER_SCHEMA", "Attribute", "ResourceType", "Schema", "schema_from_json",
+    "ENTERPRISE_USER_SCHEMA", "ERROR", "GROUP", "GROUP_SCHEMA", "LIST_RESPONSE", "PATCH_OP", "SCHEMAS",
+    "SEARCH_REQUEST", "USER", "USER_SCHEMA", "Attribute", "ResourceType", "Schema", "schema_from_json",
 ]  # fmt: skip
 
 type AttributeType = Literal["string", "boolean", "decimal", "integer", "dateTime", "reference", "complex", "binary"]
