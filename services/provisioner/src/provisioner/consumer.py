@@ -89,6 +89,8 @@ class Consumer(ConsumerRebalanceListener):
         for partition in assigned:
             # Paused until claimed: nothing is fetched from a position that Postgres has not named.
             self._kafka.pause(partition)
+            # Any position will do until then; without one, and without a committed one, aiokafka would raise.
+            self._kafka.seek(partition, 0)
             worker = self._workers[partition] = Worker(partition, is_paused=True)
             worker.task = asyncio.create_task(self._guarded(worker))
 
