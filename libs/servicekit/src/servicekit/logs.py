@@ -18,7 +18,7 @@ def configure(service: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks if form == "json" else structlog.processors.format_exc_info,
+        _TRACEBACKS if form == "json" else structlog.processors.format_exc_info,
     ]
     if form == "json":
         structlog.configure(
@@ -35,6 +35,10 @@ def configure(service: str) -> None:
         )
     # Libraries: their warnings go through structlog too, without arguments that may hold personal data.
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
+
+
+# Without local variables: they hold tokens, bodies and addresses (promise P15).
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
 class _ToStructlog(logging.Handler):
