@@ -1,8 +1,8 @@
 # Every command of the repository; CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run clean-run test lint format env
+.PHONY: help run clean-run test conformance lint format env
 BIN := .venv/bin
-LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml)
+LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml)
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -15,6 +15,9 @@ clean-run: .venv/.complete ## delete the data, secrets and logs of `make run`
 
 test: .venv/.complete ## run all tests; ARGS="libs/scim -k filter" runs some, LONG=1 also the long ones
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+conformance: .venv/.complete ## play the identity providers' cases against a server: URL=... TOKEN=... [ARGS=...]
+	@$(BIN)/python -m e2e.conformance --url "$(URL)" --token "$(TOKEN)" $(ARGS)
 
 lint: .venv/.complete ## check style, types and import rules
 	@$(BIN)/ruff check
