@@ -40,30 +40,32 @@ def jars_folder() -> Path:
     return cache_folder() / f"kafka-{hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()[:12]}"
 
 
-def fetch(report: "Progress") -> None:
+def fetch() -> None:
     folder = jars_folder()
     with locked(folder.with_suffix(".lock")):
         if folder.exists():
             return
         # Moved into place whole: a folder that is there is complete, however the last try ended.
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="kafka-download-") as work:
+        for left_over in folder.parent.glob(f"{folder.name}-download-*"):
+            shutil.rmtree(left_over)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-download-") as work:
             complete = Path(work) / "jars"
             complete.mkdir()
-            download(read_lock(), complete, maven(Path(work) / "maven", report))
+            download(read_lock(), complete, maven(Path(work) / "maven"))
             complete.rename(folder)
 
 
 def download(jars: dict[str, str], folder: Path, context: "MavenContext") -> None:
     """Put each jar (coordinate -> SHA-256) into `folder`; `StartError` when one is not the file we know."""
+
+    def put(coordinate: str) -> None:
+        jar = artifact(context, coordinate).resolve()
+        if sha256(jar) != jars[coordinate]:
+            raise StartError(f"the download of {coordinate} is not the file we know (its SHA-256 differs): try again")
+        jar.rename(folder / jar.name)
+
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-        for (coordinate, digest), jar in zip(
-            jars.items(), pool.map(lambda name: artifact(context, name).resolve(), jars), strict=True
-        ):
-            if sha256(jar) != digest:
-                raise StartError(
-                    f"the download of {coordinate} is not the file we know (its SHA-256 differs): try again"
-                )
-            shutil.move(jar, folder / jar.name)
+        list(pool.map(put, jars))
 
 
 def lock() -> None:
@@ -71,7 +73,7 @@ def lock() -> None:
     from jgo.parse import Coordinate
 
     with tempfile.TemporaryDirectory() as work:
-        context = maven(Path(work), Progress())
+        context = maven(Path(work))
         pins, others = context.resolver.resolve([context.create_dependency(Coordinate.parse(pin)) for pin in PINS])
         artifacts = [dependency.artifact for dependency in (*pins, *others)]
         lines = sorted(f"{a.groupId}:{a.artifactId}:{a.version} {sha256(a.resolve())}" for a in artifacts)
@@ -103,12 +105,14 @@ class Progress:
             print(f"{self.bytes / 1e6:.0f} MB of about 45 MB", flush=True)
 
 
-def maven(folder: Path, report: Progress) -> "MavenContext":
+def maven(folder: Path) -> "MavenContext":
     # Imported here: it takes half a second that a start without a download need not spend.
     from jgo.maven import MavenContext, PythonResolver
 
     logging.getLogger("jgo").setLevel(logging.ERROR)
-    return MavenContext(resolver=PythonResolver(progress_callback=report), repo_cache=folder, timeout=TIMEOUT_SECONDS)
+    return MavenContext(
+        resolver=PythonResolver(progress_callback=Progress()), repo_cache=folder, timeout=TIMEOUT_SECONDS
+    )
 
 
 def artifact(context: "MavenContext", coordinate: str) -> "Artifact":
@@ -125,7 +129,7 @@ def main(arguments: list[str]) -> int:
     import requests
 
     try:
-        lock() if arguments == ["lock"] else fetch(Progress())
+        lock() if arguments == ["lock"] else fetch()
     except StartError as error:
         print(error)
         return 1
