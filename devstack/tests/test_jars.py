@@ -20,7 +20,7 @@ def put_into_maven_folder(folder: Path, content: bytes) -> None:
 def test_a_jar_that_is_not_the_locked_one_is_refused(tmp_path: Path):
     put_into_maven_folder(tmp_path / "maven", b"something else")
 
-    with pytest.raises(StartError, match="slf4j-api:.* is not the file we know"):
+    with pytest.raises(StartError, match=r"slf4j-api:.* is not the file we know"):
         jars.download({COORDINATE: jars.read_lock()[COORDINATE]}, tmp_path, jars.maven(tmp_path / "maven"))
 
 
