@@ -4,7 +4,7 @@ Every DSN here is a plain `postgresql://user:password@host:port/database`, read 
 """
 
 from directory.engine import create_engine
-from directory.revision import HEAD, SchemaTooOld, check_revision, revision_of
+from directory.revision import HEAD, revision_of
 from directory.roles import ROLES, Role, set_role_passwords
 from directory.schema import migrate
 
@@ -12,8 +12,6 @@ __all__ = [
     "HEAD",
     "ROLES",
     "Role",
-    "SchemaTooOld",
-    "check_revision",
     "create_engine",
     "migrate",
     "revision_of",

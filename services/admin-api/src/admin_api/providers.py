@@ -62,9 +62,14 @@ RESERVED = frozenset(
 )
 
 
+def is_provider_id(provider_id: str) -> bool:
+    """Whether the text has the form of a name; what has not cannot be looked up either."""
+    return _PROVIDER_ID.fullmatch(provider_id) is not None
+
+
 def check_provider_id(provider_id: str) -> None:
     """Raise Validation unless the name can be a connection's."""
-    if not _PROVIDER_ID.fullmatch(provider_id):
+    if not is_provider_id(provider_id):
         raise Validation("providerId must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-'")
     if provider_id.lower() in RESERVED:
         raise Validation("providerId is the name of a way to sign in and cannot be used for SCIM; choose another one")

@@ -7,7 +7,7 @@ import asyncpg
 import structlog
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 import directory
@@ -73,7 +73,9 @@ def transactions(engine: AsyncEngine) -> Transaction:
             if not is_away(error):
                 raise
             log.warning("postgres.unavailable", error=type(root_of(error)).__name__)
-            raise Unavailable("the directory cannot be reached at the moment; try again", retry_after=2) from error
+            raise Unavailable(
+                "the directory cannot be reached at the moment; try again", retry_after=RETRY_AFTER
+            ) from error
 
     return transaction
 
@@ -92,9 +94,8 @@ def root_of(error: BaseException) -> BaseException:
     return error
 
 
-async def revision(engine: AsyncEngine) -> str | None:
-    """The revision of the database, None when it was never migrated; raises what the driver raises."""
-    async with engine.connect() as db:
-        driver = (await db.get_raw_connection()).driver_connection
-        assert driver is not None
-        return await directory.revision_of(driver)
+async def driver_connection(db: AsyncConnection) -> asyncpg.Connection:
+    """The driver's own connection under SQLAlchemy's, for what others wrote against the driver."""
+    driver = (await db.get_raw_connection()).driver_connection
+    assert driver is not None
+    return driver

@@ -1,0 +1,117 @@
+"""The application: the only place that knows every part."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.exceptions import HTTPException
+
+import directory
+from admin_api import auth, connections
+from admin_api.answers import answer_api_error, answer_http_error, answer_validation_error
+from admin_api.changes import Publisher
+from admin_api.edge import EDGE
+from admin_api.errors import ApiError
+from admin_api.failures import Failures
+from admin_api.passwords import Passwords
+from admin_api.service import Service
+from admin_api.settings import Settings
+from admin_api.store.database import driver_connection, open_engine, transactions
+from admin_api.sweep import sweep_forever
+from servicekit.health import Health
+from servicekit.postgres import OldSchema
+
+log = structlog.get_logger()
+
+
+def create_app(settings: Settings, health: Health | None = None) -> FastAPI:
+    """Wire the service. Connects to nothing until its lifespan starts, and then waits for nothing: Kafka and Postgres
+    may come later."""
+    health = health or Health()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_service(settings, health) as service:
+            app.state.service = service
+            yield
+
+    app = FastAPI(
+        lifespan=lifespan,
+        routes=[*health.routes()],
+        middleware=[EDGE],
+        exception_handlers={
+            ApiError: answer_api_error,
+            RequestValidationError: answer_validation_error,
+            HTTPException: answer_http_error,
+        },
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.get("/")(name)
+    app.include_router(auth.router)
+    app.include_router(connections.router)
+    return app
+
+
+async def name() -> dict[str, str]:
+    """What this is."""
+    return {"service": "admin-api"}
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, health: Health) -> AsyncIterator[Service]:
+    """The parts, running; closed in reverse order."""
+    async with AsyncExitStack() as stack:
+        dsn = settings.admin_database_url.get_secret_value()
+        engine = await stack.enter_async_context(open_engine(dsn, pool_size=settings.admin_pool_size))
+        passwords = Passwords()
+        stack.callback(passwords.close)
+        publisher = Publisher(settings.kafka_bootstrap)
+        stack.push_async_callback(publisher.close)
+        service = Service(
+            transaction=transactions(engine),
+            passwords=passwords,
+            failures=Failures(),
+            publisher=publisher,
+            pepper=settings.pepper(),
+            public_origin=origin_of(settings.public_url),
+        )
+        sweeping = asyncio.create_task(sweep_forever(service, settings.admin_sweep_seconds))
+        stack.push_async_callback(_stop, sweeping)
+        watch(health, engine, publisher, sweeping)
+        yield service
+
+
+def watch(health: Health, engine: AsyncEngine, publisher: Publisher, sweeping: asyncio.Task[None]) -> None:
+    """Ready while Postgres and Kafka are; live while the sweep runs."""
+
+    async def postgres() -> None:
+        async with engine.connect() as db:
+            revision = await directory.revision_of(await driver_connection(db))
+        if revision is None or revision < directory.HEAD:
+            raise OldSchema(f"the schema is at revision {revision}, this release needs {directory.HEAD}")
+
+    async def sweep() -> None:
+        if sweeping.done():
+            raise RuntimeError("the sweep has ended")
+
+    health.add("postgres", postgres)
+    health.add("kafka", publisher.check)
+    health.add_live("sweep", sweep)
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL; empty for an empty one."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,128 @@
+"""Sign-in with email and password, sign-out, and who I am: `/api/auth`."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+import scim.errors
+from admin_api.errors import Conflict, Unauthenticated
+from admin_api.passwords import MAX_LENGTH
+from admin_api.service import Service, ServiceOf
+from admin_api.sessions import COOKIE, LIFETIME, SignedIn, check_origin, open_session
+from admin_api.store import accounts, sessions
+from admin_api.store.accounts import Candidate
+from directory.tables import Role
+from scim.keys import email_key
+
+router = APIRouter(prefix="/api/auth")
+
+# An email may exist in several organizations; each costs one hash.
+MAX_CANDIDATES = 5
+_REFUSED = "the email or the password is wrong"
+
+
+class SignIn(BaseModel):
+    """`organizationId` is needed only by who has the same email and password in two organizations."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    email: Annotated[str, Field(min_length=1, max_length=320)]
+    password: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
+    organization_id: Annotated[str, Field(max_length=64)] | None = None
+
+
+@router.post("/sign-in/email")
+async def sign_in(body: SignIn, request: Request, service: ServiceOf) -> Response:
+    """A session for the account that the email and the password name; always a new one (threat T53)."""
+    if "origin" in request.headers:
+        check_origin(request)
+    account = await authenticate(service, body, request.client.host if request.client else "")
+    async with service.transaction() as db:
+        secret, session = await open_session(db, account.id, account.epoch, service.pepper, datetime.now(UTC))
+        roles = await accounts.find_roles(db, account.id)
+    user = user_json(account.id, account.email, account.display_name, account.organization_id, roles)
+    response = JSONResponse({"token": secret, "expiresAt": session.expires_at.isoformat(), "user": user})
+    response.set_cookie(
+        COOKIE, secret, max_age=int(LIFETIME.total_seconds()), secure=True, httponly=True, samesite="strict"
+    )
+    return response
+
+
+@router.post("/sign-out")
+async def sign_out(principal: SignedIn, service: ServiceOf) -> Response:
+    """End the session that the request came with."""
+    async with service.transaction() as db:
+        await sessions.revoke(db, principal.session.id, datetime.now(UTC))
+    response = JSONResponse({"success": True})
+    response.delete_cookie(COOKIE, secure=True, httponly=True, samesite="strict")
+    return response
+
+
+@router.get("/get-session")
+async def get_session(principal: SignedIn) -> dict[str, Any]:
+    """Who is signed in, and until when at most."""
+    account, session = principal.account, principal.session
+    return {
+        "session": {"id": session.id, "createdAt": session.created_at, "expiresAt": session.expires_at},
+        "user": user_json(account.id, account.email, account.display_name, account.organization_id, principal.roles),
+    }
+
+
+async def authenticate(service: Service, body: SignIn, client: str) -> Candidate:
+    """The account; raises Unauthenticated, with the same words at the same cost whatever is wrong (threat T46)."""
+    key = _email_key(body.email)
+    service.failures.attempt((client, key))
+    candidates = await _candidates(service, key, body.organization_id)
+    fitting = await _fitting(service, candidates, body.password)
+    match [account for account in fitting if account.is_active]:
+        case []:
+            raise Unauthenticated(_REFUSED)
+        case [account]:
+            service.failures.succeeded((client, key))
+            return account
+        case _:
+            raise Conflict("several of your organizations have this email and password; name one in organizationId")
+
+
+async def _candidates(service: Service, key: str | None, organization_id: str | None) -> list[Candidate]:
+    try:
+        organization = UUID(organization_id) if organization_id else None
+    except ValueError:
+        key = None
+        organization = None
+    if key is None:
+        return []
+    async with service.transaction() as db:
+        return list(await accounts.find_candidates(db, key, organization, MAX_CANDIDATES))
+
+
+async def _fitting(service: Service, candidates: list[Candidate], password: str) -> list[Candidate]:
+    """The candidates whose password it is; all are tried, and without any one hash is computed nevertheless."""
+    if not candidates:
+        await service.passwords.verify(None, password)
+    return [candidate for candidate in candidates if await service.passwords.verify(candidate.password_hash, password)]
+
+
+def _email_key(email: str) -> str | None:
+    """None for what no account can have."""
+    try:
+        return email_key(email)
+    except scim.errors.InvalidValue:
+        return None
+
+
+def user_json(
+    account_id: UUID, email: str | None, name: str, organization_id: UUID, roles: list[Role]
+) -> dict[str, Any]:
+    return {
+        "id": str(account_id),
+        "email": email,
+        "name": name,
+        "organizationId": str(organization_id),
+        "roles": [role.name for role in roles],
+    }

@@ -1,0 +1,152 @@
+"""Connections and their tokens, in the shapes of Better Auth's SCIM plugin: `/api/auth/scim`.
+
+Unlike there, a providerId is unique per organization only, every connection belongs to an organization, and another
+organization's connection answers exactly like an unknown one.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from admin_api.changes import KafkaAway, delete_connection
+from admin_api.errors import Forbidden, NotFound
+from admin_api.providers import check_provider_id, is_provider_id
+from admin_api.service import Service, ServiceOf
+from admin_api.sessions import Admin, Principal
+from admin_api.store import connections
+from admin_api.tokens import issue_token, open_connection
+from directory.tables import Connection, Token
+
+log = structlog.get_logger()
+
+router = APIRouter(prefix="/api/auth/scim")
+
+_UNKNOWN = "there is no such connection"
+
+
+class ConnectionName(BaseModel):
+    """Which connection; without `organizationId` it is the caller's organization.
+
+    Members that it does not know are refused: a token that a client brought along is never taken (threat T45).
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+    provider_id: str
+    organization_id: Annotated[str, Field(max_length=64)] | None = None
+
+
+@router.post("/generate-token", status_code=201)
+async def generate_token(body: ConnectionName, principal: Admin, service: ServiceOf) -> dict[str, Any]:
+    """One more token for the connection, which is made when missing; the secret is in this answer and nowhere else."""
+    organization_id = own_organization(principal, body.organization_id)
+    check_provider_id(body.provider_id)
+    async with service.transaction() as db:
+        now = datetime.now(UTC)
+        connection = await open_connection(db, organization_id, body.provider_id, now)
+        issued = await issue_token(db, connection, service.pepper, now)
+    log.info("token.issued", connection_id=str(connection.id), token_id=str(issued.token.id))
+    return {
+        "scimToken": issued.secret,
+        "connectionId": connection.id,
+        "providerId": connection.provider_id,
+        "organizationId": connection.organization_id,
+        "tokenId": issued.token.id,
+        "createdAt": issued.token.created_at,
+        "expiresAt": issued.token.expires_at,
+    }
+
+
+@router.get("/list-provider-connections")
+async def list_connections(principal: Admin, service: ServiceOf) -> dict[str, Any]:
+    """The connections of the caller's organization."""
+    async with service.transaction() as db:
+        found = await connections.list_connections(db, principal.organization.id)
+        tokens = await connections.list_live_tokens(db, [c.id for c in found], datetime.now(UTC))
+    by_connection = tokens_by_connection(tokens)
+    return {"providers": [connection_json(connection, by_connection[connection.id]) for connection in found]}
+
+
+@router.get("/get-provider-connection")
+async def get_connection(
+    provider_id: Annotated[str, Query(alias="providerId")], principal: Admin, service: ServiceOf
+) -> dict[str, Any]:
+    """One connection of the caller's organization."""
+    if not is_provider_id(provider_id):
+        raise NotFound(_UNKNOWN)
+    async with service.transaction() as db:
+        connection = await connections.find_connection(db, principal.organization.id, provider_id)
+        if connection is None:
+            raise NotFound(_UNKNOWN)
+        tokens = await connections.list_live_tokens(db, [connection.id], datetime.now(UTC))
+    return connection_json(connection, tokens)
+
+
+@router.post("/delete-provider-connection")
+async def delete(body: ConnectionName, principal: Admin, service: ServiceOf) -> dict[str, Any]:
+    """End the connection and its tokens; the provisioner removes its users, their accounts stay."""
+    organization_id = own_organization(principal, body.organization_id)
+    now = datetime.now(UTC)
+    connection = await mark_deleted(service, organization_id, body.provider_id, now)
+    log.info("connection.deleted", connection_id=str(connection.id))
+    try:
+        await service.publisher.publish(delete_connection(connection, principal.actor, now))
+    except KafkaAway as error:
+        # Deleted it is; the sweep tells the provisioner.
+        log.warning("connection.deletion.postponed", connection_id=str(connection.id), error=str(error))
+    return {"success": True}
+
+
+async def mark_deleted(service: Service, organization_id: UUID, provider_id: str, now: datetime) -> Connection:
+    """The connection, deleted and committed; raises NotFound."""
+    if not is_provider_id(provider_id):
+        raise NotFound(_UNKNOWN)
+    async with service.transaction() as db:
+        connection = await connections.lock_connection(db, organization_id, provider_id)
+        if connection is None:
+            raise NotFound(_UNKNOWN)
+        await connections.mark_deleted(db, connection.id, now)
+    return connection
+
+
+def own_organization(principal: Principal, organization_id: str | None) -> UUID:
+    """The caller's organization; raises Forbidden when another one is named, whether it exists or not."""
+    own = principal.organization.id
+    if organization_id is not None and organization_id.lower() != str(own):
+        raise Forbidden("you are not an admin of this organization")
+    return own
+
+
+def tokens_by_connection(tokens: Sequence[Token]) -> defaultdict[UUID, list[Token]]:
+    grouped = defaultdict[UUID, list[Token]](list)
+    for token in tokens:
+        grouped[token.connection_id].append(token)
+    return grouped
+
+
+def connection_json(connection: Connection, tokens: Sequence[Token]) -> dict[str, Any]:
+    """A connection with its live tokens, of which the last four characters are shown (threat T44)."""
+    return {
+        "id": connection.id,
+        "providerId": connection.provider_id,
+        "organizationId": connection.organization_id,
+        "createdAt": connection.created_at,
+        "tokens": [token_json(token) for token in tokens],
+    }
+
+
+def token_json(token: Token) -> dict[str, Any]:
+    return {
+        "id": token.id,
+        "hint": token.hint,
+        "createdAt": token.created_at,
+        "expiresAt": token.expires_at,
+        "lastUsedAt": token.last_used_at,
+    }

@@ -1,0 +1,157 @@
+"""The outermost layer: names every request, refuses hostile framing, bounds bodies, logs one line."""
+
+import asyncio
+import secrets
+import time
+
+import structlog
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from admin_api.answers import REQUEST_ID, bug, error_response
+from admin_api.errors import ApiError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, Validation
+
+log = structlog.get_logger()
+
+MAX_BODY = 1024 * 1024  # bytes
+READ_DEADLINE = 10.0  # seconds that a client may take to send a body
+# Two of these and two readers could each take another one (threat T41).
+_ONCE = frozenset(
+    (b"authorization", b"host", b"content-length", b"content-type", b"transfer-encoding", b"origin", b"cookie")
+)
+_QUIET = ("/health/live", "/health/ready")
+# On every answer: nothing here is for a cache, a frame or a guess at types.
+_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+
+class Edge:
+    """Pure ASGI; the application below sees each body whole."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope[REQUEST_ID] = secrets.token_hex(8)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        exchange = Exchange(send, request_id)
+        try:
+            await self._answer(scope, receive, exchange)
+        finally:
+            exchange.log(scope)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: "Exchange") -> None:
+        try:
+            check_headers(scope["headers"])
+            await self._app(scope, replay(await read_body(scope, receive)), exchange.send)
+        except ClientGone:
+            log.info("request.abandoned")
+        except ApiError as error:
+            await exchange.refuse(error, scope, receive)
+        except Exception:
+            log.exception("request.failed")
+            await exchange.refuse(bug(exchange.request_id), scope, receive)
+
+
+class Exchange:
+    """One request's answer on its way out: gets its headers, and is remembered for the log."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self.request_id = request_id
+        self._send = send
+        self._status = 0
+        self._started = time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            given = {name for name, _ in message["headers"]}
+            added = [(b"x-request-id", self.request_id.encode()), *(h for h in _HEADERS if h[0] not in given)]
+            message = {**message, "headers": [*message["headers"], *added]}
+        await self._send(message)
+
+    async def refuse(self, error: ApiError, scope: Scope, receive: Receive) -> None:
+        """Answer with the error, unless an answer has begun."""
+        if not self._status:
+            await error_response(error, self.request_id)(scope, receive, self.send)
+
+    def log(self, scope: Scope) -> None:
+        if scope["path"] in _QUIET:
+            return
+        route = getattr(scope.get("route"), "path", None)
+        duration_ms = round((time.perf_counter() - self._started) * 1000, 1)
+        log.info("request.done", method=scope["method"], route=route, status=self._status, duration_ms=duration_ms)
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was complete."""
+
+
+def check_headers(headers: list[tuple[bytes, bytes]]) -> None:
+    """Raise for framing and credentials that two readers could understand differently, and for compressed bodies."""
+    seen: set[bytes] = set()
+    for name, value in headers:
+        if name in _ONCE:
+            if name in seen:
+                raise Validation(f"the header field {name.decode()} is given twice")
+            seen.add(name)
+        if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            raise Validation("the only Transfer-Encoding that is read is chunked")
+        if name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise UnsupportedMediaType("compressed bodies are not read; send the body without Content-Encoding")
+    if {b"content-length", b"transfer-encoding"} <= seen:
+        raise Validation("a request has either Content-Length or Transfer-Encoding, not both")
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body, which is JSON or empty; bounded in bytes and in time."""
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length[:20]) > MAX_BODY:
+        raise _too_large()
+    try:
+        async with asyncio.timeout(READ_DEADLINE):
+            body = await _read(receive)
+    except TimeoutError as error:
+        raise RequestTimeout(f"the body did not arrive within {READ_DEADLINE:g} seconds") from error
+    if body and headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+        raise UnsupportedMediaType("send the body as application/json")
+    return body
+
+
+async def _read(receive: Receive) -> bytes:
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise _too_large()
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+def replay(body: bytes) -> Receive:
+    """A `receive` that gives the body once, then waits: nobody below cares whether the client is still there."""
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if given:
+            await asyncio.Event().wait()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {MAX_BODY // 1024} KB")
+
+
+EDGE = Middleware(Edge)

@@ -1,0 +1,30 @@
+"""The running parts, as handlers see them."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from admin_api.changes import Publisher
+from admin_api.failures import Failures
+from admin_api.passwords import Passwords
+from admin_api.store.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What `create_app` has wired."""
+
+    transaction: Transaction
+    passwords: Passwords
+    failures: Failures
+    publisher: Publisher
+    pepper: bytes
+    public_origin: str
+
+
+async def service_of(request: Request) -> Service:
+    return request.app.state.service
+
+
+ServiceOf = Annotated[Service, Depends(service_of)]

@@ -1,0 +1,153 @@
+"""Sessions: who is signed in (threats T16, T41, T44, T53, T54).
+
+A session is a row; its secret is a bearer token for programs and a cookie for browsers. It is valid while the account
+is active and its epoch has not moved: the provisioner raises the epoch when it suspends, which ends every session.
+"""
+
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import structlog
+from fastapi import Depends, Request
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from admin_api.errors import EnterpriseRequired, Forbidden, Unauthenticated
+from admin_api.service import ServiceOf
+from admin_api.store import accounts, sessions
+from directory.tables import Account, Organization, Role, Session
+from servicekit import bearer
+
+SESSION = "session"  # prefix of the secret and kind of its digest; a SCIM token is of another kind (T54)
+COOKIE = "__Host-session"
+LIFETIME = timedelta(hours=8)
+IDLE_LIFETIME = timedelta(minutes=15)
+# Between two notes that a session is in use; far below IDLE_LIFETIME.
+TOUCH_INTERVAL = timedelta(minutes=1)
+
+_HEADER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9_]{1,128})")
+_SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+_REFUSED = "sign in first: the session is missing, unknown, expired or ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, as of this request."""
+
+    session: Session
+    account: Account
+    organization: Organization
+    roles: list[Role]
+
+    @property
+    def is_admin(self) -> bool:
+        return any(role.built_in and role.name == "admin" for role in self.roles)
+
+    @property
+    def actor(self) -> str:
+        """How changes name the account."""
+        return f"account:{self.account.id}"
+
+
+async def open_session(
+    db: AsyncSession, account_id: UUID, epoch: int, pepper: bytes, now: datetime
+) -> tuple[str, Session]:
+    """A new session and its secret, which is known to nobody afterwards."""
+    secret = bearer.mint(SESSION)
+    session = Session(
+        id=uuid4(),
+        account_id=account_id,
+        digest=bearer.digest(pepper, SESSION, secret),
+        epoch=epoch,
+        created_at=now,
+        last_seen_at=now,
+        expires_at=now + LIFETIME,
+    )
+    await sessions.insert_session(db, session)
+    return secret, session
+
+
+async def signed_in(request: Request, service: ServiceOf) -> Principal:
+    """The caller; raises Unauthenticated, the same for whatever is wrong, or Forbidden for another site's request."""
+    secret = secret_of(request)
+    if secret is None or not bearer.is_well_formed(secret):
+        raise Unauthenticated(_REFUSED)
+    digest = bearer.digest(service.pepper, SESSION, secret)
+    async with service.transaction() as db:
+        principal = await _find_principal(db, digest, datetime.now(UTC))
+    structlog.contextvars.bind_contextvars(
+        account_id=str(principal.account.id), organization_id=str(principal.organization.id)
+    )
+    return principal
+
+
+SignedIn = Annotated[Principal, Depends(signed_in)]
+
+
+async def admin(principal: SignedIn) -> Principal:
+    """The caller, an admin of an organization whose plan includes directory sync (threat T18)."""
+    if not principal.is_admin:
+        raise Forbidden("only admins of the organization may do this")
+    if principal.organization.plan != "enterprise":
+        raise EnterpriseRequired("directory sync is part of the enterprise plan")
+    return principal
+
+
+Admin = Annotated[Principal, Depends(admin)]
+
+
+def secret_of(request: Request) -> str | None:
+    """The bearer token; else the cookie, for requests that come from our own pages."""
+    header = request.headers.get("authorization")
+    if header is not None:
+        match = _HEADER.fullmatch(header)
+        return match[1] if match else None
+    secret = request.cookies.get(COOKIE)
+    if secret is not None and request.method not in _SAFE_METHODS:
+        check_origin(request)
+    return secret
+
+
+def check_origin(request: Request) -> None:
+    """Raise Forbidden unless the browser says that the request comes from our own origin (threat T53)."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        is_own = request.headers.get("sec-fetch-site") == "same-origin"
+    else:
+        is_own = is_own_origin(origin, request.headers.get("host", ""), request.app.state.service.public_origin)
+    if not is_own:
+        raise Forbidden("this request comes from another site")
+
+
+def is_own_origin(origin: str, host: str, public_origin: str) -> bool:
+    """Whether `origin` is the public one, or names the host that the request was sent to."""
+    if public_origin and origin == public_origin:
+        return True
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(host) and parts.netloc.lower() == host.lower()
+
+
+async def _find_principal(db: AsyncSession, digest: bytes, now: datetime) -> Principal:
+    found = await sessions.find_session(db, digest)
+    if found is None:
+        raise Unauthenticated(_REFUSED)
+    session, account, organization = found
+    # The index found the row; comparing again costs nothing and never depends on how the index compares (T46).
+    if not hmac.compare_digest(session.digest, digest) or not is_valid(session, account, now):
+        raise Unauthenticated(_REFUSED)
+    if now - session.last_seen_at >= TOUCH_INTERVAL:
+        await sessions.touch(db, session.id, now)
+    return Principal(session, account, organization, await accounts.find_roles(db, account.id))
+
+
+def is_valid(session: Session, account: Account, now: datetime) -> bool:
+    """Neither ended, expired nor idle, and the account is as active as when it signed in."""
+    is_open = session.revoked_at is None and now < session.expires_at and now - session.last_seen_at < IDLE_LIFETIME
+    return is_open and account.status == "active" and session.epoch == account.epoch
