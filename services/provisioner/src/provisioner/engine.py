@@ -122,7 +122,7 @@ class Engine:
                 raise
             except INFRASTRUCTURE as error:
                 attempts += 1
-                log.warning("batch.retrying", partition=claim.partition, attempts=attempts, error=type(error).__name__)
+                log.warning("batch.retrying", partition=claim.partition, attempts=attempts, error=reason(error))
                 await sleep_unless(self._stopping, min(0.05 * 2**attempts, MAX_BACKOFF))
                 if self._stopping.is_set():
                     raise Stopped from error
@@ -154,3 +154,9 @@ def _poison(record: Record, item: Change | Poison, error: Exception) -> Poison:
 
 def _end(run: Sequence[Item]) -> int:
     return run[-1][0].offset + 1
+
+
+def reason(error: Exception) -> str:
+    """The error's name and Postgres's own sentence, without the detail that holds values."""
+    says = error.args[0] if isinstance(error, asyncpg.PostgresError) and error.args else ""
+    return f"{type(error).__name__}: {says}" if says else type(error).__name__

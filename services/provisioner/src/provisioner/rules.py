@@ -400,8 +400,8 @@ def _touch_user_name(touched: Touched, connection_id: UUID, user_name: str) -> N
 
 def _as_resource(operation: Json) -> Json:
     """A patch operation's value as far as it can bring a new userName, externalId or email."""
-    attribute, value = operation.get("attribute"), operation.get("value")
+    attribute, value = operation["path"].partition("[")[0].partition(".")[0], operation.get("value")
     if attribute != "emails":
-        return {attribute: value} if isinstance(attribute, str) else {}
+        return {attribute: value}
     elements = value if isinstance(value, list) else [value]
     return {"emails": [element if isinstance(element, dict) else {"value": element} for element in elements]}

@@ -222,8 +222,8 @@ COUNT = """
 
 # A minute's precision is enough for people, and spares a row version with each batch.
 TOUCH_TOKENS = """
-    UPDATE tokens SET last_used_at = $2
-    WHERE id = ANY($1::uuid[]) AND (last_used_at IS NULL OR last_used_at < $2 - interval '1 minute')
+    UPDATE tokens SET last_used_at = $2::timestamptz
+    WHERE id = ANY($1::uuid[]) AND (last_used_at IS NULL OR last_used_at < $2::timestamptz - interval '1 minute')
 """
 
 ADD_OUTCOMES = """

@@ -1,0 +1,175 @@
+"""A directory in a real database, and an engine that applies changes to it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+import pytest_asyncio
+
+from contracts import CHANGES, Change, Operation, Outcome, ResourceType
+from provisioner.batch import Record, Results
+from provisioner.engine import Engine
+from provisioner.store import Claim
+from scim.patch import operations_to_json, parse_patch
+from scim.schema import USER
+from servicekit.postgres import open_pool
+
+PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+
+
+def new_id() -> UUID:
+    """A UUIDv7, as the gateway mints them."""
+    milliseconds = int(datetime.now(UTC).timestamp() * 1000)
+    random = int.from_bytes(os.urandom(10)) & ~(0xF << 76) & ~(0x3 << 62)
+    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (0x2 << 62) | random)
+
+
+@dataclass
+class World:
+    """One organization with a connection, and the engine that is the only writer of its users."""
+
+    pool: asyncpg.Pool
+    owner: asyncpg.Pool
+    engine: Engine
+    claim: Claim
+    role_dsn: str
+    organization_id: UUID = field(default_factory=new_id)
+    connection_id: UUID = field(default_factory=new_id)
+    token_id: UUID = field(default_factory=new_id)
+    published: list[Results] = field(default_factory=list)
+
+    async def seed(self) -> None:
+        await self.owner.execute(
+            "INSERT INTO organizations (id, name, plan) VALUES ($1, 'Example', 'enterprise')", self.organization_id
+        )
+        await self.add_connection(self.connection_id, "okta")
+        await self.owner.execute(
+            "INSERT INTO tokens (id, connection_id, digest, hint) VALUES ($1, $2, $3, 'abcd')",
+            self.token_id,
+            self.connection_id,
+            self.token_id.bytes,
+        )
+
+    async def add_connection(self, connection_id: UUID, provider_id: str) -> None:
+        await self.owner.execute(
+            "INSERT INTO connections (id, organization_id, provider_id) VALUES ($1, $2, $3)",
+            connection_id,
+            self.organization_id,
+            provider_id,
+        )
+
+    async def add_account(self, email: str, *, epoch: int = 0) -> UUID:
+        account_id = new_id()
+        await self.owner.execute(
+            "INSERT INTO accounts (id, organization_id, email, email_key, display_name, status, epoch, created_at,"
+            " updated_at) VALUES ($1, $2, $3, $3, 'Local', 'active', $4, now(), now())",
+            account_id,
+            self.organization_id,
+            email,
+            epoch,
+        )
+        return account_id
+
+    def change(self, operation: Operation, resource_id: UUID | None = None, **fields: Any) -> Change:
+        now = datetime.now(UTC)
+        values = {
+            "id": new_id(),
+            "organization_id": self.organization_id,
+            "connection_id": self.connection_id,
+            "token_id": self.token_id,
+            "actor": "token:test",
+            "resource_type": ResourceType.USER,
+            "resource_id": resource_id or new_id(),
+            "received_at": now,
+            "deadline": now + timedelta(seconds=10),
+            "reply_partition": 0,
+        }
+        return Change(operation=operation, **(values | fields))
+
+    def create(self, user_name: str, *, resource: dict[str, Any] | None = None, **fields: Any) -> Change:
+        return self.change(Operation.CREATE, resource={"userName": user_name, **(resource or {})}, **fields)
+
+    def replace(self, user_id: UUID, resource: dict[str, Any], **fields: Any) -> Change:
+        return self.change(Operation.REPLACE, user_id, resource=resource, **fields)
+
+    def patch(self, user_id: UUID, *operations: dict[str, Any], **fields: Any) -> Change:
+        parsed = parse_patch(USER, {"schemas": [PATCH_OP], "Operations": list(operations)})
+        return self.change(Operation.PATCH, user_id, patch=operations_to_json(parsed), **fields)
+
+    def delete(self, user_id: UUID, **fields: Any) -> Change:
+        return self.change(Operation.DELETE, user_id, **fields)
+
+    def records(self, items: Sequence[Change | bytes]) -> list[Record]:
+        return [
+            Record(
+                CHANGES.name,
+                0,
+                self.claim.next_offset + position,
+                str(self.organization_id).encode(),
+                item if isinstance(item, bytes) else item.model_dump_json().encode(),
+            )
+            for position, item in enumerate(items)
+        ]
+
+    async def apply(self, *items: Change | bytes) -> list[Outcome]:
+        """Apply as one batch; the outcomes in order, as they are stored."""
+        self.claim = await self.engine.apply(self.claim, self.records(items))
+        return [outcome for item in items if isinstance(item, Change) and (outcome := await self.outcome(item.id))]
+
+    async def apply_one(self, change: Change) -> Outcome:
+        return (await self.apply(change))[0]
+
+    async def outcome(self, change_id: UUID) -> Outcome | None:
+        reply = await self.owner.fetchval("SELECT reply FROM outcomes WHERE change_id = $1", change_id)
+        return Outcome.model_validate_json(reply) if reply else None
+
+    async def account_of(self, user_id: UUID) -> asyncpg.Record:
+        row = await self.owner.fetchrow(
+            "SELECT a.* FROM accounts a JOIN users u ON u.account_id = a.id WHERE u.id = $1", user_id
+        )
+        assert row is not None
+        return row
+
+    async def rows(self, table: str) -> list[dict[str, Any]]:
+        rows = await self.owner.fetch(f"SELECT * FROM {table}")
+        return [dict(row) for row in rows]
+
+
+async def _as_role(database: str) -> str:
+    """The provisioner's own DSN: its rights are part of what is tested."""
+    owner = await asyncpg.connect(database)
+    await owner.execute("ALTER ROLE scim_provisioner PASSWORD 'provisioner'")
+    await owner.close()
+    _, _, rest = database.partition("@")
+    return f"postgresql://scim_provisioner:provisioner@{rest}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(postgres_database: str) -> AsyncIterator[World]:
+    stopping = asyncio.Event()
+    role = await _as_role(postgres_database)
+    async with (
+        open_pool(role, service="test", max_size=3) as pool,
+        open_pool(postgres_database, service="test") as owner,
+    ):
+        published: list[Results] = []
+
+        async def publish(results: Results) -> None:
+            published.append(results)
+
+        engine = Engine(pool, publish, stopping)
+        claim = await engine.claim(CHANGES.name, 0, 0, "test")
+        world = World(pool, owner, engine, claim, role, published=published)
+        await world.seed()
+        yield world
+
+
+def replies(published: Sequence[Results]) -> list[dict[str, Any]]:
+    """What was sent to the gateways, in order."""
+    return [orjson.loads(reply.value) for results in published for reply in results.replies]

@@ -1,0 +1,195 @@
+"""The whole provisioner on a real broker: from `scim.changes` to Postgres and `scim.outcomes`."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.request import urlopen
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError
+from pydantic import SecretStr
+
+from contracts import CHANGE_ID_HEADER, CHANGES, DEAD_LETTERS, OUTCOMES, TOPICS, Change
+from devstack.ports import free_port
+from provisioner import consumer as consumer_module
+from provisioner.service import GROUP, Settings, serve
+from servicekit.kafka import open_producer, partition_of
+from servicekit.lifecycle import StartupError
+
+
+async def until[T](look: Callable[[], T], seconds: float = 20) -> T:
+    """What `look` answers once it is true; a coroutine function may look too."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = look()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return found
+            await asyncio.sleep(0.02)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def topics(kafka_bootstrap: str) -> AsyncIterator[str]:
+    """The bootstrap address of a broker that has our topics, empty."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    try:
+        for _ in range(100):
+            try:
+                await admin.create_topics(
+                    [NewTopic(topic.name, topic.partitions, 1, topic_configs=topic.settings()) for topic in TOPICS]
+                )
+                break
+            except TopicAlreadyExistsError:
+                await admin.delete_topics([topic.name for topic in TOPICS])
+        yield kafka_bootstrap
+    finally:
+        await admin.delete_topics([topic.name for topic in TOPICS])
+        await admin.close()
+
+
+@asynccontextmanager
+async def provisioner(world, bootstrap: str) -> AsyncIterator[Settings]:
+    """The service, in this process, ready."""
+    settings = Settings(
+        provisioner_database_url=SecretStr(world.role_dsn), kafka_bootstrap=bootstrap, health_port=free_port()
+    )
+    stopping = asyncio.Event()
+    task = asyncio.create_task(serve(settings, stopping))
+    try:
+        await until(lambda: task.done() or asyncio.to_thread(is_ready, settings))
+        if task.done():
+            task.result()
+        yield settings
+    finally:
+        stopping.set()
+        await task
+
+
+def is_ready(settings: Settings) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{settings.health_port}/health/ready", timeout=2) as answer:
+            return json.load(answer)["status"] == "ok"
+    except OSError:
+        return False
+
+
+async def publish(producer: AIOKafkaProducer, *changes: Change) -> None:
+    sent = [
+        await producer.send(CHANGES.name, change.model_dump_json().encode(), key=str(change.organization_id).encode())
+        for change in changes
+    ]
+    await asyncio.gather(*sent)
+
+
+async def test_changes_become_users_and_outcomes_reach_the_partition_that_waits(world, topics):
+    create = world.create("ada", reply_partition=3)
+    listener = AIOKafkaConsumer(bootstrap_servers=topics)
+    await listener.start()
+    try:
+        listener.assign([TopicPartition(OUTCOMES.name, 3)])
+        await listener.seek_to_beginning()
+        async with provisioner(world, topics), open_producer(topics, client_id="test") as producer:
+            await publish(producer, create)
+            record = await asyncio.wait_for(listener.getone(), 20)
+    finally:
+        await listener.stop()
+
+    assert dict(record.headers)[CHANGE_ID_HEADER] == str(create.id).encode()
+    outcome = json.loads(record.value)
+    assert (outcome["status"], outcome["resource_id"]) == (201, str(create.resource_id))
+    assert [row["user_name"] for row in await world.rows("users")] == ["ada"]
+
+
+async def test_a_successor_goes_on_where_postgres_says_and_applies_nothing_twice(world, topics):
+    first, second = world.create("first"), world.create("second")
+    async with open_producer(topics, client_id="test") as producer:
+        async with provisioner(world, topics):
+            await publish(producer, first)
+            await until(lambda: world.outcome(first.id))
+        await publish(producer, second)
+        async with provisioner(world, topics):
+            await until(lambda: world.outcome(second.id))
+
+    assert sorted(row["user_name"] for row in await world.rows("users")) == ["first", "second"]
+    offsets = {row["partition"]: row for row in await world.rows("partition_offsets") if row["owner"] != "test"}
+    partition = partition_of(str(world.organization_id).encode(), CHANGES.partitions)
+    assert offsets[partition]["next_offset"] == 2
+    assert offsets[partition]["epoch"] >= 2
+
+
+async def test_the_groups_offsets_are_a_mirror_written_when_stopping(world, topics):
+    create = world.create("ada")
+    async with provisioner(world, topics), open_producer(topics, client_id="test") as producer:
+        await publish(producer, create)
+        await until(lambda: world.outcome(create.id))
+
+    partition = partition_of(str(world.organization_id).encode(), CHANGES.partitions)
+    observer = AIOKafkaConsumer(bootstrap_servers=topics, group_id=GROUP, enable_auto_commit=False)
+    await observer.start()
+    try:
+        assert await observer.committed(TopicPartition(CHANGES.name, partition)) == 1
+    finally:
+        await observer.stop()
+
+
+async def test_a_poison_record_goes_to_the_dead_letters_and_the_partition_goes_on(world, topics):
+    create = world.create("after")
+    listener = AIOKafkaConsumer(DEAD_LETTERS.name, bootstrap_servers=topics, auto_offset_reset="earliest")
+    await listener.start()
+    try:
+        async with provisioner(world, topics), open_producer(topics, client_id="test") as producer:
+            key = str(world.organization_id).encode()
+            await producer.send_and_wait(CHANGES.name, b"poison", key=key)
+            await publish(producer, create)
+            await until(lambda: world.outcome(create.id))
+            record = await asyncio.wait_for(listener.getone(), 20)
+    finally:
+        await listener.stop()
+
+    assert record.value == b"poison"
+    assert dict(record.headers)["error"] == b"not JSON"
+
+
+async def test_an_offset_outside_the_log_stops_with_a_clear_reason(world, topics):
+    await world.owner.execute(
+        "INSERT INTO partition_offsets (topic, partition, next_offset, epoch, owner) VALUES ($1, 5, 99, 1, 'before')",
+        CHANGES.name,
+    )
+
+    with pytest.raises(StartupError, match="99"):
+        async with provisioner(world, topics):
+            await asyncio.sleep(20)
+
+
+async def test_two_provisioners_share_the_partitions_and_lose_nothing_when_one_leaves(world, topics):
+    changes = [world.create(f"user{number}") for number in range(300)]
+    async with open_producer(topics, client_id="test") as producer, provisioner(world, topics):
+        async with provisioner(world, topics):
+            await publish(producer, *changes[:100])
+        await publish(producer, *changes[100:200])
+        async with provisioner(world, topics):
+            await publish(producer, *changes[200:])
+            await until(lambda: all_applied(world, changes))
+
+    assert len(await world.rows("users")) == 300
+    assert len(await world.rows("outcomes")) == 300
+
+
+async def all_applied(world, changes) -> bool:
+    return await world.owner.fetchval("SELECT count(*) FROM outcomes") == len(changes)
+
+
+async def test_a_long_queue_pauses_its_partition_and_is_worked_off(world, topics, monkeypatch):
+    monkeypatch.setattr(consumer_module.RecordQueue, "is_full", property(lambda queue: len(queue._records) > 5))
+    changes = [world.create(f"user{number}") for number in range(400)]
+    async with open_producer(topics, client_id="test") as producer, provisioner(world, topics):
+        await publish(producer, *changes)
+        await until(lambda: all_applied(world, changes))
+
+    assert len(await world.rows("users")) == 400
