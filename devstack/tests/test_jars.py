@@ -40,7 +40,7 @@ def test_a_failed_download_is_one_line_and_leaves_nothing_half_made(tmp_path: Pa
     )
 
     assert fetching.returncode == 1
-    assert fetching.stdout.startswith("cannot download Kafka: ")
+    assert fetching.stdout.startswith("cannot download Kafka (ProxyError): check the network")
     assert fetching.stdout.count("\n") == 1
     assert fetching.stderr == ""
     assert [path.suffix for path in (tmp_path / "directory-sync").iterdir()] == [".lock"]

@@ -8,6 +8,7 @@ It runs as a process of its own, so that Ctrl-C ends a download at once.
 
 import hashlib
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -128,13 +129,19 @@ def sha256(path: Path) -> str:
 def main(arguments: list[str]) -> int:
     import requests
 
+    # requests looks for certificate authorities in its own variable only.
+    if authorities := os.environ.get("SSL_CERT_FILE"):
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", authorities)
     try:
         lock() if arguments == ["lock"] else fetch()
     except StartError as error:
         print(error)
         return 1
     except (requests.RequestException, RuntimeError) as error:
-        print(f"cannot download Kafka: {str(error).splitlines()[0][:200]}; check the network and try again")
+        print(
+            f"cannot download Kafka ({type(error).__name__}): check the network (HTTPS_PROXY names a proxy, "
+            "SSL_CERT_FILE certificate authorities) and try again"
+        )
         return 1
     except OSError as error:
         print(f"cannot store Kafka's jars in {cache_folder()}: {error.strerror or error}")
