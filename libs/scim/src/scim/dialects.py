@@ -70,6 +70,7 @@ def parse_patch(resource_type: ResourceType, document: Any, *, resource_id: str 
         except ScimError as error:
             if len(items) > 1:
                 error.detail = f"Operation {number}: {error.detail}"
+                error.args = (error.detail,)
             raise
     _check_cost(operations)
     return operations
@@ -211,7 +212,7 @@ def _is_fixed(attribute: Attribute) -> bool:
 
 def _schema_named(resource_type: ResourceType, text: str) -> str | None:
     """The URN of the schema that `text` is, and nothing more; None otherwise."""
-    if ":" not in text:
+    if ":" not in text or text.endswith(":"):
         return None
     urn, rest = resource_type.split_urn(text)
     if rest or (urn is not None and resource_type.extension(urn) is None):
@@ -355,9 +356,9 @@ def _split_parts(attribute: Attribute, value: dict[str, Any]) -> tuple[dict[str,
         if sub_attribute is None or sub_attribute.read_only:
             continue
         canonical = canonical_sub_value(attribute, sub_attribute, _only(item))
-        if canonical is None:
+        if canonical is None and sub_attribute.name != "$ref":  # Entra sends `"$ref": null` with every reference
             cleared.append(sub_attribute.name)
-        else:
+        elif canonical is not None:
             parts[sub_attribute.name] = canonical
     return parts, cleared
 
