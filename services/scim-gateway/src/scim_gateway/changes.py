@@ -13,10 +13,10 @@ from contracts import Change, Operation, Outcome, RequestSummary
 from scim.errors import Unavailable
 from scim_gateway.admission import Slots
 from scim_gateway.auth import Connection
-from scim_gateway.ids import uuid7
 from scim_gateway.outcomes import Outcomes, Pending
 from scim_gateway.publisher import NotPublished, Publisher
 from scim_gateway.served import Served
+from servicekit.ids import uuid7
 
 RETRY_AFTER = 5  # seconds; about what a provisioner or a broker needs to come back
 

@@ -91,14 +91,14 @@ async def search_by_post(request: Request) -> Response:
 async def listing(request: Request, connection: Connection, query: ListQuery) -> Response:
     """The page that `query` asks for, of this connection's resources."""
     served, gateway = resource_type(request), gateway_of(request)
-    condition = None
+    where = None
     if query.filter is not None:
         compiler = Compiler(served.type, served.table.columns, gateway.location(served, ""))
-        condition = compiler.condition(resolve_filter(served.type, query.filter))
+        where = compiler.where(resolve_filter(served.type, query.filter))
     page = await served.table.page(
         gateway.pool,
         connection.id,
-        condition,
+        where,
         order=order_of(served, query),
         offset=query.start_index - 1,
         limit=query.count,

@@ -20,7 +20,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from scim.filter import And, AnyElement, Not, Or, Predicate, Target, Test
+from scim.filter import And, AnyElement, Condition, Not, Or, Predicate, Target
 from scim.schema import Attribute, ResourceType
 
 
@@ -33,7 +33,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Where:
     """SQL over the table's row whose parameters start at $2; $1 is the connection."""
 
     sql: str
@@ -61,15 +61,15 @@ class Compiler:
     _parameters: list[Any] = field(default_factory=list)
     _aliases: int = 0
 
-    def condition(self, predicate: Predicate) -> Condition:
+    def where(self, predicate: Predicate) -> Where:
         sql = self._row(predicate)
-        return Condition(sql, tuple(self._parameters))
+        return Where(sql, tuple(self._parameters))
 
     # --- predicates over the row ---------------------------------------------------------------------------------
 
     def _row(self, predicate: Predicate) -> str:
         match predicate:
-            case Test():
+            case Condition():
                 return self._row_test(predicate)
             case AnyElement(target, inner):
                 return self._any_element(target, inner)
@@ -80,7 +80,7 @@ class Compiler:
             case Not(item):
                 return f"({self._row(item)}) IS NOT TRUE"
 
-    def _row_test(self, test: Test) -> str:
+    def _row_test(self, test: Condition) -> str:
         target = test.target
         name = target.attribute.name
         if target.extension is None:
@@ -98,7 +98,7 @@ class Compiler:
             return self._member_test(container, target.attribute, test)
         return self._member_test(f"({container} -> {_quoted(name)})", target.sub_attribute, test)
 
-    def _multi_valued_test(self, test: Test) -> str:
+    def _multi_valued_test(self, test: Condition) -> str:
         target = test.target
         array = f"({_container(target)} -> {_quoted(target.attribute.name)})"
         if test.operator == "pr" and target.sub_attribute is None:
@@ -124,7 +124,7 @@ class Compiler:
     def _element(self, predicate: Predicate, element: str) -> str:
         """A predicate over one element, whose tests are on its sub-attributes."""
         match predicate:
-            case Test():
+            case Condition():
                 return self._member_test(element, predicate.target.leaf, predicate)
             case And(items):
                 return _joined(" AND ", [self._element(item, element) for item in items], "TRUE")
@@ -137,7 +137,7 @@ class Compiler:
 
     # --- attributes that are columns ------------------------------------------------------------------------------
 
-    def _column_test(self, column: Column, test: Test) -> str:
+    def _column_test(self, column: Column, test: Condition) -> str:
         if test.operator == "pr":
             return f"{column.sql} IS NOT NULL"
         if test.operator == "eq" and test.target.attribute.name == "id":
@@ -147,7 +147,7 @@ class Compiler:
             return self._text_comparison(column.sql, test.operator, str(test.value))
         return self._comparison(column.sql, test.target.leaf, test)
 
-    def _meta_test(self, test: Test) -> str:
+    def _meta_test(self, test: Condition) -> str:
         if test.operator == "pr":
             return "TRUE"
         sub_attribute = test.target.leaf
@@ -157,7 +157,7 @@ class Compiler:
             return self._comparison(f"({self._bind(self.location)}::text || id::text)", sub_attribute, test)
         return self._comparison(self.columns["meta", sub_attribute.name].sql, sub_attribute, test)
 
-    def _schemas_test(self, test: Test) -> str:
+    def _schemas_test(self, test: Condition) -> str:
         if test.operator == "pr":
             return "TRUE"
         alias = self._alias()
@@ -171,14 +171,14 @@ class Compiler:
 
     # --- one value ------------------------------------------------------------------------------------------------
 
-    def _member_test(self, container: str, leaf: Attribute, test: Test) -> str:
+    def _member_test(self, container: str, leaf: Attribute, test: Condition) -> str:
         """A test on the member `leaf` of the JSON object `container`."""
         if test.operator == "pr":
             return f"{container} ? {_quoted(leaf.name)}"
         arrow = "->" if leaf.type in ("boolean", "integer", "decimal") else "->>"
         return self._comparison(f"({container} {arrow} {_quoted(leaf.name)})", leaf, test)
 
-    def _comparison(self, value: str, leaf: Attribute, test: Test) -> str:
+    def _comparison(self, value: str, leaf: Attribute, test: Condition) -> str:
         """`value operator literal`; `value` is text, a timestamp column, or jsonb for booleans and numbers."""
         match leaf.type:
             case "boolean" | "integer" | "decimal":

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from scim_gateway.store.filter_sql import COLUMNS, Column, Condition
+from scim_gateway.store.filter_sql import COLUMNS, Column, Where
 from scim_gateway.store.reading import reading
 
 _SELECTED = "id, resource, version, created_at, last_modified"
@@ -56,23 +56,23 @@ class Table:
         self,
         pool: asyncpg.Pool,
         connection_id: UUID,
-        condition: Condition | None,
+        where: Where | None,
         *,
         order: str | None,
         offset: int,
         limit: int,
     ) -> Page:
         """At most `limit` resources after the first `offset`, in the `order` (SQL) and then by creation."""
-        where = f"connection_id = $1 AND ({condition.sql})" if condition else "connection_id = $1"
-        parameters = (connection_id, *(condition.parameters if condition else ()))
+        bounded = f"connection_id = $1 AND ({where.sql})" if where else "connection_id = $1"
+        parameters = (connection_id, *(where.parameters if where else ()))
         by = f"{order}, created_at, id" if order else "created_at, id"
-        select = f"SELECT {_SELECTED} FROM {self._name} WHERE {where} ORDER BY {by} LIMIT {limit} OFFSET {offset}"
+        select = f"SELECT {_SELECTED} FROM {self._name} WHERE {bounded} ORDER BY {by} LIMIT {limit} OFFSET {offset}"
         async with reading(pool) as db:
             rows = await db.fetch(select, *parameters) if limit else []
-            if condition is None:
+            if where is None:
                 total = await db.fetchval(self._count_all, connection_id) or 0
             elif 0 < len(rows) < limit or (limit and not offset and not rows):
                 total = offset + len(rows)  # the last page tells; a look-up takes one statement
             else:
-                total = await db.fetchval(f"SELECT count(*) FROM {self._name} WHERE {where}", *parameters)
+                total = await db.fetchval(f"SELECT count(*) FROM {self._name} WHERE {bounded}", *parameters)
         return Page([Stored(**row) for row in rows], total)
