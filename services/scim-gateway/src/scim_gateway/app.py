@@ -66,6 +66,7 @@ def create_app(settings: Settings, health: Health | None = None) -> FastAPI:
         middleware=[Middleware(Edge, in_flight)],
         openapi_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False},
     )
 
 
@@ -102,6 +103,7 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
                 service="scim-gateway",
                 max_size=settings.gateway_pool_size,
                 settings={"default_transaction_read_only": "on"},
+                resets=False,
             )
         )
         outcomes = Outcomes(settings.kafka_bootstrap, pool, reachability, settings.gateway_slot_lifetime)
