@@ -28,13 +28,15 @@ class Operation(StrEnum):
     REPLACE = "replace"
     PATCH = "patch"
     DELETE = "delete"
+    BULK = "bulk"
 
 
 class ResourceType(StrEnum):
-    """What a change is about: a SCIM resource, or the connection itself (its deletion by an admin)."""
+    """What a change is about: a SCIM resource, several in one Bulk request, or the connection itself (its deletion)."""
 
     USER = "User"
     GROUP = "Group"
+    BULK = "Bulk"
     CONNECTION = "Connection"
 
 
@@ -42,6 +44,13 @@ class Message(BaseModel):
     """Base of both records: immutable, tolerant of unknown members."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class MemberChange(Message):
+    """Members to add to a group, to remove from it, or that take the place of all; ids as the client sent them."""
+
+    op: Literal["add", "remove", "replace"]
+    values: tuple[str, ...]
 
 
 class RequestSummary(Message):
@@ -55,8 +64,10 @@ class RequestSummary(Message):
 class Change(Message):
     """One mutating request: requested, not yet true.
 
-    `resource` holds a canonical SCIM resource (create, replace), `patch` the canonical operations (patch). Times
-    are the gateway's, in UTC; `deadline` is when it stops waiting for the outcome.
+    `resource` holds a canonical SCIM resource (create, replace), `patch` the canonical operations (patch); a group's
+    membership is in neither of them but in `members`, in order. A Bulk request holds its operations as `changes`, to be
+    decided in that order until `fail_on_errors` of them were refused. Times are the gateway's, in UTC; `deadline` is
+    when it stops waiting for the outcome.
     """
 
     version: Literal[1] = CHANGE_VERSION
@@ -70,6 +81,9 @@ class Change(Message):
     resource_id: UUID
     resource: Json | None = None
     patch: list[Json] | None = None
+    members: list[MemberChange] | None = None
+    changes: list["Change"] | None = None
+    fail_on_errors: int | None = None
     if_match: str | None = None
     fingerprint: str | None = None
     received_at: datetime
@@ -83,7 +97,8 @@ class Outcome(Message):
     """The final SCIM answer to a change: `status` is the HTTP status.
 
     A success carries the resource as it is now (canonical attributes, without id and meta); a refusal carries
-    `scim_type` and `detail` of the SCIM error.
+    `scim_type` and `detail` of the SCIM error. A group comes without its members; a Bulk request's outcome holds one
+    outcome for each operation that was decided, in order.
     """
 
     version: Literal[1] = OUTCOME_VERSION
@@ -97,3 +112,4 @@ class Outcome(Message):
     resource_version: int | None = None
     created: datetime | None = None
     last_modified: datetime | None = None
+    outcomes: list["Outcome"] | None = None

@@ -238,6 +238,70 @@ class Link(SQLModel, table=True):
     created_at: datetime
 
 
+class Group(SQLModel, table=True):
+    """A SCIM group of a connection; `resource` holds its canonical attributes without id, meta and members."""
+
+    __tablename__ = "groups"
+    __table_args__ = (
+        UniqueConstraint(
+            "connection_id",
+            "display_name_key",
+            name="groups_connection_id_display_name_key_key",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        UniqueConstraint(
+            "connection_id",
+            "external_id",
+            name="groups_connection_id_external_id_key",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        Index("groups_connection_id_created_at_id_idx", "connection_id", "created_at", "id"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    connection_id: UUID = Field(foreign_key="connections.id")
+    display_name: str = Field(sa_type=Text)
+    display_name_key: str = Field(sa_type=KEY)
+    external_id: str | None = Field(default=None, sa_type=KEY)
+    resource: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    version: int
+    created_at: datetime
+    last_modified: datetime
+    late_fingerprint: str | None = Field(default=None, sa_type=Text)
+
+
+class Membership(SQLModel, table=True):
+    """A member of a group: a user, or another group of the same connection."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (
+        CheckConstraint("member_type IN ('User', 'Group')", name="memberships_member_type_check"),
+        Index("memberships_member_id_idx", "member_id"),
+        Index("memberships_nested_idx", "group_id", "member_id", postgresql_where=text("member_type = 'Group'")),
+    )
+
+    group_id: UUID = Field(primary_key=True, foreign_key="groups.id", ondelete="CASCADE")
+    member_id: UUID = Field(primary_key=True)
+    member_type: str = Field(sa_type=Text)
+
+
+class ExtensionSchema(SQLModel, table=True):
+    """A schema by which an organization extends its users or groups; `document` is a Schema resource (RFC 7643)."""
+
+    __tablename__ = "extension_schemas"
+    __table_args__ = (
+        CheckConstraint("resource_type IN ('User', 'Group')", name="extension_schemas_resource_type_check"),
+    )
+
+    organization_id: UUID = Field(primary_key=True, foreign_key="organizations.id")
+    urn: str = Field(primary_key=True, sa_type=Text)
+    resource_type: str = Field(sa_type=Text)
+    document: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    created_at: datetime
+
+
 class ConnectionStats(SQLModel, table=True):
     """Counters of a connection, kept by the provisioner."""
 
@@ -245,6 +309,7 @@ class ConnectionStats(SQLModel, table=True):
 
     connection_id: UUID = Field(primary_key=True, foreign_key="connections.id")
     users: int = Field(default=0, sa_type=BigInteger)
+    groups: int = Field(default=0, sa_type=BigInteger)
     last_success_at: datetime | None = None
     last_error_at: datetime | None = None
 
