@@ -3,19 +3,24 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from devstack import Postgres, StartError, stack
 from devstack.ports import free_port, is_free
 from devstack.run_folder import RunFolder
+from devstack.settings import read_settings
 
 DEADLINE = 60.0
 RUN = Path(__file__).parent / "stand_ins" / "run.py"
@@ -82,20 +87,43 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.fixture
-def runs(folder: Path) -> Iterator[Callable[..., Run]]:
-    """Makes runs; all of them share one folder unless they are named."""
-    made: list[Run] = []
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder that every user may enter, for all runs of this module."""
+    place = Path(tempfile.mkdtemp(prefix="devstack-run-"))
+    place.chmod(0o711)
+    yield place
+    shutil.rmtree(place)
 
-    def make(name: str = "one", **environment: str) -> Run:
-        (folder / name).mkdir(mode=0o711, exist_ok=True)
-        made.append(Run(folder / name, **environment))
-        return made[-1]
+
+@contextmanager
+def made(place: Path) -> Iterator[Callable[..., Run]]:
+    """Makes runs in folders of their own; what they leave is deleted at the end."""
+    runs: list[Run] = []
+
+    def make(**environment: str) -> Run:
+        folder = Path(tempfile.mkdtemp(dir=place))
+        folder.chmod(0o711)
+        runs.append(Run(folder, **environment))
+        return runs[-1]
 
     yield make
-    for run in made:
+    for run in runs:
         run.close()
         RunFolder(run.folder).remove()
+
+
+@pytest.fixture
+def runs(place: Path) -> Iterator[Callable[..., Run]]:
+    with made(place) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def serving(place: Path) -> Iterator[Run]:
+    """One run for all tests that leave it as they found it: serving."""
+    with made(place) as make:
+        yield make().start().serving()
 
 
 async def query(dsn: str, statement: str) -> object:
@@ -124,27 +152,61 @@ def test_ctrl_c_leaves_nothing_behind_and_a_second_start_reuses_everything(runs:
     assert changed == {"processes", "healthUrls"}  # the provisioner's health port is chosen free at each start
 
 
-def test_a_lost_token_is_replaced(runs: Callable[..., Run]):
-    run = runs().start().serving()
-    run.signal_group(signal.SIGINT)
-    (run.folder / "secrets" / "scim_token").unlink()
-
-    assert run.start().serving().stack["scimToken"] == "another-token"
-
-
-def test_killed_parts_are_started_again_and_the_stack_file_follows(runs: Callable[..., Run]):
-    run = runs().start().serving()
-    before = run.stack["processes"]
+def test_killed_parts_are_started_again_and_the_stack_file_follows(serving: Run):
+    before = serving.stack["processes"]
 
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
 
-    until(lambda: not set(before.values()) & set(run.stack["processes"].values()), run)
-    after = run.stack
-    assert after["processes"].keys() == {"gateway", "provisioner", "admin-api", "kafka", "postgres"}
-    assert all(is_alive(pid) for pid in after["processes"].values())
-    assert [line for line in run.lines if "gateway was ended by SIGKILL: starting it again" in line]
-    until(lambda: not is_free(int(run.ports["POSTGRES_PORT"])), run)
+    until(lambda: not set(before.values()) & set(serving.stack["processes"].values()), serving)
+    after = serving.stack["processes"]
+    assert after.keys() == {"gateway", "provisioner", "admin-api", "kafka", "postgres"}
+    assert all(is_alive(pid) for pid in after.values())
+    assert [line for line in serving.lines if "gateway was ended by SIGKILL: starting it again" in line]
+    until(lambda: not any(is_free(int(port)) for port in serving.ports.values()), serving)
+
+
+def test_the_stack_file_and_the_secrets_are_for_their_owner_only(serving: Run):
+    files = [serving.folder / "stack.json", *(serving.folder / "secrets").glob("*_*")]
+
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert len(files) > 5
+
+
+def test_a_second_stack_runs_beside_the_first(serving: Run, runs: Callable[..., Run]):
+    other = runs().start().serving()
+
+    pids = [*serving.stack["processes"].values(), *other.stack["processes"].values()]
+
+    assert len({pid for pid in pids if is_alive(pid)}) == 10
+
+
+def test_a_second_run_in_the_same_folder_is_one_line(serving: Run, folder: Path):
+    second = Run(folder)
+    second.folder = serving.folder
+
+    assert f"a stack is running in {serving.folder} (process {serving.process.pid})" in last_line_of(second)
+
+
+def test_a_running_stack_is_not_deleted(serving: Run):
+    cleaning = subprocess.run(
+        [sys.executable, "-m", "devstack", "clean"],
+        env={**os.environ, "RUN_DIR": str(serving.folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert cleaning.returncode == 1
+    assert "a stack is running" in cleaning.stderr
+
+
+def test_a_port_in_use_is_one_line_that_names_its_variable(serving: Run, runs: Callable[..., Run]):
+    taken = serving.ports["KAFKA_PORT"]
+
+    line = last_line_of(runs(ADMIN_PORT=taken))
+
+    assert line.startswith(f"devstack: in use: ADMIN_PORT {taken}; stop what listens there, or choose another: ")
 
 
 def test_everything_dies_with_a_killed_supervisor(runs: Callable[..., Run]):
@@ -170,66 +232,19 @@ def test_a_signal_during_the_start_stops_it(runs: Callable[..., Run]):
     assert all(is_free(int(port)) for port in run.ports.values())
 
 
-def test_two_stacks_run_side_by_side(runs: Callable[..., Run]):
-    one, other = runs("one").start(), runs("other").start()
+def test_a_lost_token_is_replaced(runs: Callable[..., Run]):
+    run = runs()
+    RunFolder(run.folder).make()
+    (run.folder / "secrets" / "stand-in-bootstrapped").touch()
 
-    pids = [*one.serving().stack["processes"].values(), *other.serving().stack["processes"].values()]
-
-    assert len({pid for pid in pids if is_alive(pid)}) == 10
-
-
-def test_the_stack_file_is_for_its_owner_only(runs: Callable[..., Run]):
-    run = runs().start().serving()
-
-    secret_files = [run.folder / "stack.json", *(run.folder / "secrets").glob("*_*")]
-
-    assert {file.stat().st_mode & 0o777 for file in secret_files} == {0o600}
-    assert len(secret_files) > 5
+    assert run.start().serving().stack["scimToken"] == "another-token"
 
 
-def last_line_of(run: Run) -> str:
-    assert run.start().process.wait(DEADLINE) == 1
-    assert "Traceback" not in run.output.read_text()
-    return run.lines[-1]
-
-
-def test_a_port_in_use_is_one_line_that_names_its_variable(runs: Callable[..., Run], postgres_server: str):
-    taken = postgres_server.rpartition(":")[2].partition("/")[0]
-
-    line = last_line_of(runs(ADMIN_PORT=taken))
-
-    assert line.startswith(f"devstack: in use: ADMIN_PORT {taken}; stop what listens there, or choose another: ")
-
-
-def test_a_second_run_in_the_same_folder_is_one_line(runs: Callable[..., Run]):
-    first = runs().start()
-    until(lambda: first.output.read_text(), first)
-
-    second = runs()
-    second.output = second.output.with_name("second")
-
-    assert f"a stack is running in {first.folder} (process {first.process.pid})" in last_line_of(second)
-
-
-def test_a_running_stack_is_not_deleted(runs: Callable[..., Run]):
-    run = runs().start()
-    until(lambda: run.output.read_text(), run)
-
-    cleaning = subprocess.run(
-        [sys.executable, "-m", "devstack", "clean"],
-        env={**os.environ, "RUN_DIR": str(run.folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert cleaning.returncode == 1
-    assert "a stack is running" in cleaning.stderr
-
-
-def test_a_damaged_data_folder_is_one_line_that_says_what_to_do(runs: Callable[..., Run]):
-    run = runs().start().serving()
-    run.signal_group(signal.SIGINT)
+async def test_a_damaged_data_folder_is_one_line_that_says_what_to_do(runs: Callable[..., Run]):
+    run = runs()
+    RunFolder(run.folder).make()
+    async with Postgres(run.folder / "postgres"):
+        pass
     (run.folder / "postgres" / "data" / "global" / "pg_control").write_bytes(b"damaged")
 
     line = last_line_of(run)
@@ -242,3 +257,29 @@ def test_a_failing_migration_is_one_line_with_the_reason(runs: Callable[..., Run
     line = last_line_of(runs(STAND_IN_FAILS="migrate"))
 
     assert line.startswith("devstack: `directory-sync migrate` failed: the stand-in was told to fail (see ")
+
+
+async def test_a_full_disk_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stack, "NEEDED_BYTES", 10**18)
+
+    with pytest.raises(StartError, match="MB are free for .*: 1 GB is needed"):
+        await stack.run(read_settings({"RUN_DIR": str(folder / "run")}))
+
+
+@pytest.mark.parametrize("port", ["none", "0", "65536", "-1"])
+def test_a_port_that_is_none_is_one_line(port: str):
+    with pytest.raises(StartError, match=f"KAFKA_PORT is '{port}': it must be a port number"):
+        read_settings({"KAFKA_PORT": port})
+
+
+def test_a_folder_that_no_run_made_is_not_deleted(folder: Path):
+    with pytest.raises(StartError, match="was not made by `make run`: not deleted"):
+        RunFolder(folder).remove()
+
+    assert folder.exists()
+
+
+def last_line_of(run: Run) -> str:
+    assert run.start().process.wait(DEADLINE) == 1
+    assert "Traceback" not in run.output.read_text()
+    return run.lines[-1]
