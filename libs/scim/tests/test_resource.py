@@ -125,12 +125,16 @@ def test_a_body_that_is_no_object_is_invalid_syntax(body: Any):
         ({f"{CORE_USER.upper()}:displayname": "Ada"}, {"displayName": "Ada"}),
         ({f"{CORE_USER}:name.givenName": "Ada"}, {"name": {"givenName": "Ada"}}),
         ({CORE_USER: {"displayName": "Ada", "title": "Dr", "x": 1}}, {"displayName": "Ada", "title": "Dr"}),
+        ({CORE_USER: {"name.givenName": "Ada"}}, {"name": {"givenName": "Ada"}}),
+        ({ENTERPRISE_USER: {"manager.value": "7"}}, {ENTERPRISE_USER: {"manager": {"value": "7"}}}),
         ({"urn:scim:schemas:core:1.0:title": "Dr"}, {"title": "Dr"}),
         ({"name.givenName": "Ada", "Name.FamilyName": "King"}, {"name": {"givenName": "Ada", "familyName": "King"}}),
         ({"name": {"givenName": "Ada"}, "name.familyName": "K"}, {"name": {"givenName": "Ada", "familyName": "K"}}),
         ({f"{ENTERPRISE_USER}:department": "R"}, {ENTERPRISE_USER: {"department": "R"}}),
         ({ENTERPRISE_USER.lower(): {"DEPARTMENT": "R"}}, {ENTERPRISE_USER: {"department": "R"}}),
         ({LEGACY_ENTERPRISE: {"department": "R"}}, {ENTERPRISE_USER: {"department": "R"}}),
+        ({"manager": "7", "Department": "R"}, {ENTERPRISE_USER: {"manager": {"value": "7"}, "department": "R"}}),
+        ({"manager.value": "7"}, {ENTERPRISE_USER: {"manager": {"value": "7"}}}),
         ({f"{ENTERPRISE_USER}:manager.value": "7"}, {ENTERPRISE_USER: {"manager": {"value": "7"}}}),
         (
             {ENTERPRISE_USER: {"department": "R"}, f"{ENTERPRISE_USER}:division": "D"},
@@ -151,6 +155,7 @@ def test_attributes_are_found_however_they_are_spelled(sent: dict[str, Any], exp
         {"emails": [{"value": "a"}], f"{CORE_USER}:emails": [{"value": "b"}]},
         {ENTERPRISE_USER: {"department": "A"}, f"{ENTERPRISE_USER}:department": "B"},
         {ENTERPRISE_USER: {"department": "A"}, LEGACY_ENTERPRISE: {"department": "B"}},
+        {ENTERPRISE_USER: {"department": "A"}, "department": "B"},
     ],
 )
 def test_t28_one_attribute_in_two_spellings_is_refused(sent: dict[str, Any]):

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from scim.errors import InvalidPath, InvalidValue
+from scim.filter import Target, find_target
 from scim.grammar import attribute_path
 from scim.schema import Attribute, ResourceType
 from scim.urns import CORE_GROUP, CORE_USER, LEGACY_CORE
@@ -116,13 +117,23 @@ def _include(rt: ResourceType, tree: _Tree, name: str) -> None:
     elif rt.is_core_urn(name):
         tree.update(dict.fromkeys(attribute.name for attribute in rt.schema.attributes))
     else:
-        urn, attribute, sub = _resolve(rt, name)
-        branch = tree if urn is None else tree.setdefault(urn, {})
-        if attribute is not None and branch is not None:
-            _graft(branch, attribute, sub)
-            for other in attribute.sub_attributes:
+        target = _target(rt, name)
+        branch = _branch(tree, target.extension) if target else None
+        if target is not None and branch is not None:
+            _graft(branch, target.attribute, target.sub_attribute)
+            for other in target.attribute.sub_attributes:
                 if other.returned == "always":
-                    _graft(branch, attribute, other)
+                    _graft(branch, target.attribute, other)
+
+
+def _target(rt: ResourceType, name: str) -> Target | None:
+    path = attribute_path(name)
+    return find_target(rt, path) if path else None
+
+
+def _branch(tree: _Tree, urn: str | None) -> _Tree | None:
+    """Where the attributes of a schema hang; None when all of that schema is in already."""
+    return tree if urn is None else tree.setdefault(urn, {})
 
 
 def _graft(branch: _Tree, attribute: Attribute, sub: Attribute | None) -> None:
@@ -130,17 +141,6 @@ def _graft(branch: _Tree, attribute: Attribute, sub: Attribute | None) -> None:
         branch[attribute.name] = None
     elif (leaves := branch.setdefault(attribute.name, {})) is not None:
         leaves[sub.name] = None
-
-
-def _resolve(rt: ResourceType, name: str) -> tuple[str | None, Attribute | None, Attribute | None]:
-    """The extension URN, attribute and sub-attribute that `name` leads to; no attribute when it leads nowhere."""
-    urn, path = rt.split_urn(name)
-    attribute_name, dot, sub_name = path.partition(".")
-    attribute = rt.find(urn, attribute_name)
-    if attribute is None or not dot:
-        return urn, attribute, None
-    sub = attribute.sub_attribute(sub_name)
-    return urn, attribute if sub else None, sub
 
 
 def _add_always(rt: ResourceType, tree: _Tree) -> None:
@@ -157,15 +157,15 @@ def _exclude(rt: ResourceType, tree: _Tree, name: str) -> None:
         for attribute in extension.attributes:
             _drop_attribute(tree, extension.id, attribute, None)
         return
-    urn, attribute, sub = _resolve(rt, name)
-    if attribute is not None:
-        _drop_attribute(tree, urn, attribute, sub)
+    target = _target(rt, name)
+    if target is not None:
+        _drop_attribute(tree, target.extension, target.attribute, target.sub_attribute)
 
 
 def _drop_attribute(tree: _Tree, urn: str | None, attribute: Attribute, sub: Attribute | None) -> None:
     if (sub or attribute).returned == "always":
         return
-    branch = tree if urn is None else tree.setdefault(urn, {})
+    branch = _branch(tree, urn)
     if branch is not None:
         _graft(branch, attribute, sub)
 

@@ -34,8 +34,10 @@ def parse_resource(rt: ResourceType, document: Any) -> Resource:
         attribute = rt.attribute(name)
         if attribute is not None:
             _assign(resource, attribute, value)
-        elif ":" in name or "." in name:
+        elif ":" in name:
             _assign_qualified(rt, resource, name, value)
+        else:
+            _assign_unqualified(rt, resource, name, value)
     _check_required(rt, resource)
     return resource
 
@@ -78,7 +80,8 @@ def render(
 def _instant(time: datetime | str) -> str:
     if isinstance(time, str):
         return time
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    in_utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return in_utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _check_schemas(rt: ResourceType, document: dict[str, Any]) -> None:
@@ -119,27 +122,34 @@ def _merged(attribute: Attribute, one: Any, other: Any) -> dict[str, Any]:
     raise InvalidSyntax(f"{attribute.name} appears more than once, in different spellings.")
 
 
+def _assign_unqualified(rt: ResourceType, resource: Resource, name: str, value: Any) -> None:
+    """`name` has dots, or is that of an extension's attribute, as Entra writes `manager`; ignored when unknown."""
+    head = name.partition(".")[0]
+    if rt.attribute(head):
+        _assign_path(resource, rt, name, value)
+        return
+    for extension in rt.extensions:
+        if extension.attribute(head):
+            _assign_extension(resource, extension, name, value)
+            return
+
+
 def _assign_qualified(rt: ResourceType, resource: Resource, name: str, value: Any) -> None:
-    """`name` is a URN, a URN with an attribute, or has dots; ignored when it leads to nothing known."""
+    """`name` is a URN, or a URN with an attribute; ignored when it leads to nothing known."""
     urn, path = rt.split_urn(name)
     if urn is None and path:
-        _assign_path(resource, rt.attribute(path.partition(".")[0]), path, value)
+        _assign_path(resource, rt, path, value)
     elif urn is None:
         for core_name, item in _members_of(rt.schema, value):
-            _assign_path(resource, rt.attribute(core_name), core_name, item)
+            _assign_path(resource, rt, core_name, item)
     elif extension := rt.extension(urn):
         _assign_extension(resource, extension, path, value)
 
 
 def _assign_extension(resource: Resource, extension: Schema, path: str, value: Any) -> None:
     target = resource.get(extension.id, {})
-    if path:
-        _assign_path(target, extension.attribute(path.partition(".")[0]), path, value)
-    else:
-        for name, item in _members_of(extension, value):
-            attribute = extension.attribute(name)
-            if attribute is not None:
-                _assign(target, attribute, item)
+    for name, item in [(path, value)] if path else _members_of(extension, value):
+        _assign_path(target, extension, name, item)
     if target:
         resource[extension.id] = target
 
@@ -152,14 +162,13 @@ def _members_of(schema: Schema, value: Any) -> Any:
     return value.items()
 
 
-def _assign_path(target: Resource, attribute: Attribute | None, path: str, value: Any) -> None:
-    """`attribute` or, when `path` has a dot, one sub-attribute of it."""
-    if attribute is None:
-        return
-    _, dot, sub_name = path.partition(".")
-    if not dot:
+def _assign_path(target: Resource, schema: ResourceType | Schema, path: str, value: Any) -> None:
+    """An attribute of `schema` or, when `path` has a dot, one sub-attribute; ignored when unknown."""
+    name, dot, sub_name = path.partition(".")
+    attribute = schema.attribute(name)
+    if attribute is not None and not dot:
         _assign(target, attribute, value)
-    elif attribute.sub_attribute(sub_name):
+    elif attribute is not None and attribute.sub_attribute(sub_name):
         _assign(target, attribute, {sub_name: value})
 
 
