@@ -58,6 +58,7 @@ COUNTS = USER.with_extensions(
             Attribute("key", "binary", case_exact=True),
             Attribute("tags", multi_valued=True),
             Attribute("pin", mutability="writeOnly", returned="never"),
+            Attribute("note", returned="never"),
         ),
     )
 )
@@ -147,7 +148,7 @@ def test_every_type_compares_as_the_table_says(text: str, expected: bool):
 @pytest.mark.parametrize(
     "text",
     ['logins eq "3"', "logins eq true", 'logins co "3"', 'key gt "A"', "key le \"A\"", "tags eq true", 'score sw 1',
-     "pin pr", 'pin eq "1"', 'since eq "now"', "tags[value pr]"],
+     "pin pr", 'pin eq "1"', 'note sw "a"', 'since eq "now"', "tags[value pr]"],
 )  # fmt: skip
 def test_every_type_refuses_what_the_table_does_not_have(text: str):
     with pytest.raises(InvalidFilter):

@@ -114,7 +114,8 @@ CASES: list[tuple[Json, list[Json], Json]] = [
     (user(), [op("replace", "userName", "Bob")], {"userName": "Bob"}),
     # complex
     (user(), [op("add", "name.familyName", "R")], user(name={"familyName": "R"})),
-    (user(name={"familyName": "R", "givenName": "A"}), [op("remove", "name.familyName")], user(name={"givenName": "A"})),
+    (user(name={"familyName": "R", "givenName": "A"}), [op("remove", "name.familyName")],
+     user(name={"givenName": "A"})),
     (user(name={"familyName": "R"}), [op("remove", "name.familyName")], user()),
     (user(name={"familyName": "R"}), [op("remove", "name")], user()),
     (user(name={"familyName": "R"}), [op("replace", "name", {"familyName": None, "givenName": "A"})],
