@@ -49,8 +49,8 @@ async def until[T](look: Callable[[], T | Awaitable[T]], seconds: float = 20) ->
             await asyncio.sleep(0.02)
 
 
-def user(name: str = "ada@example.com", **attributes: Any) -> dict[str, Any]:
-    return {"schemas": [CORE_USER], "userName": name, **attributes}
+def user(user_name: str = "ada@example.com", /, **attributes: Any) -> dict[str, Any]:
+    return {"schemas": [CORE_USER], "userName": user_name, **attributes}
 
 
 def patch(*operations: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from scim.errors import ScimError
 
 MEDIA_TYPE = "application/scim+json"
+_UNREAD = frozenset((408, 413))  # the rest of the body may still be on its way
 
 
 class ScimResponse(Response):
@@ -27,6 +28,8 @@ def error_response(error: ScimError) -> ScimResponse:
     headers: dict[str, str] = {}
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="scim"'
+    if error.status in _UNREAD or getattr(error, "closes", False):
+        headers["Connection"] = "close"
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)

@@ -26,6 +26,12 @@ _CREDENTIAL_PARAMETERS = frozenset(("access_token", "token", "authorization"))
 _QUIET = ("/health/live", "/health/ready")
 
 
+class Ambiguous(InvalidSyntax):
+    """Two readers could understand the request differently; what follows it on the connection is not trusted."""
+
+    closes = True
+
+
 class InFlight:
     """Counts requests, so that draining can wait for them."""
 
@@ -105,7 +111,7 @@ def refuse_hostile(scope: Scope) -> None:
     if len(target) + len(query) > MAX_URL_BYTES:
         raise error_of(414, None, f"The URL is longer than {MAX_URL_BYTES} bytes; use POST .search for long filters.")
     if _AMBIGUOUS_PATH.search(target) or _AMBIGUOUS_PATH.search(scope["path"].encode()):
-        raise InvalidSyntax("The path has an encoded slash, a '..' or a '//'; check the base URL for a trailing slash.")
+        raise Ambiguous("The path has an encoded slash, a '..' or a '//'; check the base URL for a trailing slash.")
     _check_headers(scope["headers"])
     if query and not _CREDENTIAL_PARAMETERS.isdisjoint(name.lower() for name, _ in parse_qsl(query.decode("latin-1"))):
         raise Unauthorized("Send the token in the Authorization header, never in the URL; a token sent so is burnt.")
@@ -118,18 +124,18 @@ def _check_headers(headers: list[tuple[bytes, bytes]]) -> None:
     for name, value in headers:
         if name in _ONCE:
             if name in seen:
-                raise InvalidSyntax(f"The header field {name.decode()} is given twice.")
+                raise Ambiguous(f"The header field {name.decode()} is given twice.")
             seen.add(name)
         if name == b"host":
             if not _HOST.fullmatch(value):
-                raise InvalidSyntax("The Host header field is malformed.")
+                raise Ambiguous("The Host header field is malformed.")
         elif name == b"transfer-encoding":
             if value.strip().lower() != b"chunked":
-                raise InvalidSyntax("The only Transfer-Encoding that is read is chunked.")
+                raise Ambiguous("The only Transfer-Encoding that is read is chunked.")
         elif name == b"content-encoding" and value.strip().lower() != b"identity":
             raise UnsupportedMediaType("Compressed bodies are not read; send the body without Content-Encoding.")
     if b"content-length" in seen and b"transfer-encoding" in seen:
-        raise InvalidSyntax("A request has either Content-Length or Transfer-Encoding, not both.")
+        raise Ambiguous("A request has either Content-Length or Transfer-Encoding, not both.")
 
 
 def _bug(request_id: str) -> ScimError:
