@@ -95,6 +95,28 @@ class World:
     def create(self, user_name: str, *, resource: dict[str, Any] | None = None, **fields: Any) -> Change:
         return self.change(Operation.CREATE, resource={"userName": user_name, **(resource or {})}, **fields)
 
+    def create_group(self, name: str, *members: object, **fields: Any) -> Change:
+        return self.group_change(
+            Operation.CREATE,
+            resource={"displayName": name},
+            members=[("replace", members)] if members else [],
+            **fields,
+        )
+
+    def patch_group(self, group_id: UUID, *members: tuple[str, Sequence[object]], **fields: Any) -> Change:
+        """A PATCH of the members: pairs of operation and ids."""
+        return self.group_change(Operation.PATCH, group_id, members=members, **fields)
+
+    def group_change(
+        self, operation: Operation, group_id: UUID | None = None, members: Sequence[tuple[str, Any]] = (), **fields: Any
+    ) -> Change:
+        named = [{"op": op, "values": [str(value) for value in values]} for op, values in members]
+        return self.change(operation, group_id, resource_type=ResourceType.GROUP, members=named, **fields)
+
+    async def members(self, group_id: UUID) -> set[UUID]:
+        rows = await self.owner.fetch("SELECT member_id FROM memberships WHERE group_id = $1", group_id)
+        return {row["member_id"] for row in rows}
+
     def replace(self, user_id: UUID, resource: dict[str, Any], **fields: Any) -> Change:
         return self.change(Operation.REPLACE, user_id, resource=resource, **fields)
 

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from asyncpg.transaction import Transaction
 
 from contracts import CHANGES, Change
-from provisioner import engine, rules, store
+from provisioner import rules, store
 from provisioner.batch import NewerVersion
 from provisioner.engine import ClaimLost, Engine, Stopped
 
@@ -80,8 +81,8 @@ async def directory_of(world) -> list[tuple]:
 
 async def forget_everything(world) -> None:
     await world.owner.execute(
-        "TRUNCATE users, user_tombstones, links, sessions, grants, credentials, accounts, outcomes, quarantine,"
-        " connection_stats"
+        "TRUNCATE users, groups, memberships, user_tombstones, links, sessions, grants, credentials, accounts,"
+        " outcomes, quarantine, connection_stats"
     )
 
 
@@ -117,7 +118,7 @@ async def test_a_record_that_a_rule_fails_on_is_quarantined_with_an_outcome(worl
         raise ZeroDivisionError("with a secret value")
 
     poison = world.delete(UUID(int=7))
-    monkeypatch.setitem(rules.USER_RULES, poison.operation, fail)
+    monkeypatch.setitem(rules.RULES, (poison.resource_type, poison.operation), fail)
 
     outcomes = await world.apply(world.create("a"), poison, world.create("b"))
 
@@ -199,14 +200,14 @@ async def test_a_batch_whose_commit_won_although_its_answer_was_lost_is_answered
     """The connection dies during COMMIT: Postgres has committed, the driver only sees an error."""
     create = world.create("ada")
     lose = iter([True])
-    exit_transaction = asyncpg.transaction.Transaction.__aexit__
+    exit_transaction = Transaction.__aexit__
 
     async def commit_and_lose_the_answer(self, *error):
         await exit_transaction(self, *error)
         if error[0] is None and next(lose, False):
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 
-    monkeypatch.setattr(asyncpg.transaction.Transaction, "__aexit__", commit_and_lose_the_answer)
+    monkeypatch.setattr(Transaction, "__aexit__", commit_and_lose_the_answer)
 
     outcomes = await world.apply(create)
 
@@ -258,7 +259,7 @@ async def test_the_fence_is_what_keeps_a_batch_from_being_applied_twice(world, m
     async def no_fence(*_: object) -> bool:
         return True
 
-    monkeypatch.setattr(engine.store, "advance", no_fence)
+    monkeypatch.setattr(store, "advance", no_fence)
     start = world.claim
     await world.apply(world.create("once"))
     world.claim = start

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from contracts import Change, Operation, ResourceType
-from provisioner.rules import matches_version
+from provisioner.rules.decision import matches_version
 
 ADA = {"name": {"givenName": "Ada", "familyName": "Lovelace"}, "externalId": "x1"}
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -15,13 +16,13 @@ from pydantic import SecretStr
 
 from contracts import CHANGE_ID_HEADER, CHANGES, DEAD_LETTERS, OUTCOMES, TOPICS, Change
 from devstack.ports import free_port
-from provisioner import consumer as consumer_module
+from provisioner import queue
 from provisioner.service import GROUP, Settings, serve
 from servicekit.kafka import open_producer, partition_of
 from servicekit.lifecycle import StartupError
 
 
-async def until[T](look: Callable[[], T], seconds: float = 20) -> T:
+async def until(look: Callable[[], Any], seconds: float = 20) -> Any:
     """What `look` answers once it is true; a coroutine function may look too."""
     async with asyncio.timeout(seconds):
         while True:
@@ -101,7 +102,7 @@ async def test_changes_become_users_and_outcomes_reach_the_partition_that_waits(
         await listener.stop()
 
     assert dict(record.headers)[CHANGE_ID_HEADER] == str(create.id).encode()
-    outcome = json.loads(record.value)
+    outcome = json.loads(record.value or b"")
     assert (outcome["status"], outcome["resource_id"]) == (201, str(create.resource_id))
     assert [row["user_name"] for row in await world.rows("users")] == ["ada"]
 
@@ -186,7 +187,7 @@ async def all_applied(world, changes) -> bool:
 
 
 async def test_a_long_queue_pauses_its_partition_and_is_worked_off(world, topics, monkeypatch):
-    monkeypatch.setattr(consumer_module.RecordQueue, "is_full", property(lambda queue: len(queue._records) > 5))
+    monkeypatch.setattr(queue.RecordQueue, "is_full", property(lambda self: len(self._records) > 5))
     changes = [world.create(f"user{number}") for number in range(400)]
     async with open_producer(topics, client_id="test") as producer, provisioner(world, topics):
         await publish(producer, *changes)

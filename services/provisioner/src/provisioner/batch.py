@@ -1,6 +1,7 @@
 """A batch of records: decoded, decided one by one, gathered into rows. Pure, like the rules."""
 
 import traceback
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from contracts import CHANGE_VERSION, Change, Operation, Outcome, ResourceType
 from provisioner import rules
-from provisioner.state import Account, Directory, Link, Tombstone, User
+from provisioner.state import Account, Directory, Group, Link, Tombstone, User
 
 QUARANTINED = (
     "The change could not be applied because of a fault on our side; it is kept for the operator, who can retry it"
@@ -68,10 +69,13 @@ class Results:
     replies: list[Reply] = field(default_factory=list)
     poison: list[Poison] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
+    removed_groups: list[UUID] = field(default_factory=list)
     closed_connections: list[UUID] = field(default_factory=list)
     _users: dict[UUID, User] = field(default_factory=dict)
     _accounts: dict[UUID, Account] = field(default_factory=dict)
     _tombstones: dict[UUID, Tombstone] = field(default_factory=dict)
+    _groups: dict[UUID, Group] = field(default_factory=dict)
+    _memberships: dict[tuple[UUID, UUID], str | None] = field(default_factory=dict)
 
     @property
     def users(self) -> list[User]:
@@ -84,6 +88,20 @@ class Results:
     @property
     def tombstones(self) -> list[Tombstone]:
         return list(self._tombstones.values())
+
+    @property
+    def groups(self) -> list[Group]:
+        return list(self._groups.values())
+
+    @property
+    def joined(self) -> list[tuple[UUID, UUID, str]]:
+        """Group, member and its type, of every membership that stands at the end."""
+        return [(*pair, member_type) for pair, member_type in self._memberships.items() if member_type]
+
+    @property
+    def left(self) -> list[tuple[UUID, UUID]]:
+        """Group and member of every membership that does not."""
+        return [pair for pair, member_type in self._memberships.items() if not member_type]
 
     @property
     def tokens(self) -> list[UUID]:
@@ -99,9 +117,10 @@ class Results:
         self.answer(change, reply)
         if decision.user:
             self._users[decision.user.id] = decision.user
-        if decision.removed:
-            self._users.pop(decision.removed.id, None)
-            self._tombstones[decision.removed.id] = decision.removed
+        if decision.removed_user:
+            self._users.pop(decision.removed_user.id, None)
+            self._tombstones[decision.removed_user.id] = decision.removed_user
+        self._take_groups(decision)
         if decision.account:
             self._accounts[decision.account.id] = decision.account
         if decision.link:
@@ -109,35 +128,59 @@ class Results:
         if decision.closed_connection:
             self.closed_connections.append(decision.closed_connection)
 
+    def _take_groups(self, decision: rules.Decision) -> None:
+        for group in decision.groups:
+            self._groups[group.id] = group
+        for pair in decision.left:
+            self._memberships[pair] = None
+        for group_id, member_id, member_type in decision.joined:
+            self._memberships[group_id, member_id] = member_type
+        if removed := decision.removed_group:
+            self.removed_groups.append(removed)
+            self._groups.pop(removed, None)
+            self._memberships = {pair: kind for pair, kind in self._memberships.items() if pair[0] != removed}
+
     def answer(self, change: Change, reply: bytes) -> None:
         """Send `reply` to the gateway that waits, if one does."""
         if change.reply_partition is not None:
             self.replies.append(Reply(change.id, change.reply_partition, reply))
 
-    def counts(self, at: datetime) -> list[tuple[UUID, int, datetime | None, datetime | None]]:
-        """Per connection: users gained or lost, and the time of a success and of an error if there was one."""
-        gained: dict[UUID, int] = {}
-        succeeded: set[UUID] = set()
-        failed: set[UUID] = set()
+    def counts(self, at: datetime) -> list[tuple[UUID, int, int, datetime | None, datetime | None]]:
+        """Per connection: users and groups gained or lost, and when a change succeeded and when one failed."""
+        counted: dict[UUID, Counted] = defaultdict(Counted)
         for change, outcome, _ in self.decided:
-            applied = outcome.status < 400
-            (succeeded if applied else failed).add(change.connection_id)
-            gained[change.connection_id] = gained.get(change.connection_id, 0) + _users_gained(change, outcome)
+            counted[change.connection_id].take(change, outcome)
         return [
-            (connection, users, at if connection in succeeded else None, at if connection in failed else None)
-            for connection, users in gained.items()
+            (connection, count.users, count.groups, at if count.succeeded else None, at if count.failed else None)
+            for connection, count in counted.items()
         ]
 
 
-def _users_gained(change: Change, outcome: Outcome) -> int:
-    # A repeated create answers 201 with the user that the first one made.
-    if outcome.status == 201 and outcome.resource_id == change.resource_id:
-        return 1
-    return (
-        -1
-        if outcome.status == 204 and change.operation is Operation.DELETE and change.resource_type is ResourceType.USER
-        else 0
-    )
+@dataclass(slots=True)
+class Counted:
+    """What a batch did to one connection."""
+
+    users: int = 0
+    groups: int = 0
+    succeeded: bool = False
+    failed: bool = False
+
+    def take(self, change: Change, outcome: Outcome) -> None:
+        if outcome.status >= 400:
+            self.failed = True
+            return
+        self.succeeded = True
+        if change.resource_type is ResourceType.USER:
+            self.users += _gained(change, outcome)
+        elif change.resource_type is ResourceType.GROUP:
+            self.groups += _gained(change, outcome)
+
+
+def _gained(change: Change, outcome: Outcome) -> int:
+    if change.operation is Operation.DELETE:
+        return -1
+    # A repeated create is answered with the resource that the first one made.
+    return 1 if outcome.status == 201 and outcome.resource_id == change.resource_id else 0
 
 
 def decode(record: Record) -> Change | Poison:
@@ -177,18 +220,38 @@ def quarantine(results: Results, poison: Poison) -> None:
     """Set the record aside; a change that could be read gets its outcome, 500."""
     results.poison.append(poison)
     if poison.change:
-        results.add(poison.change, rules.Decision(rules.failure(poison.change, QUARANTINED)))
+        results.add(poison.change, rules.Decision(rules.failed(poison.change, 500, None, QUARANTINED)))
 
 
 def _decide_one(directory: Directory, results: Results, record: Record, change: Change, applied_at: datetime) -> None:
     try:
-        decision = rules.decide(directory, change, applied_at)
+        if change.changes is None:
+            _take(directory, results, change, rules.decide(directory, change, applied_at))
+        else:
+            _decide_bulk(directory, results, change, applied_at)
     except Exception as error:  # a bug in a rule: this record alone is set aside
         quarantine(results, Poison(record, describe(error), change))
-    else:
-        rules.apply(directory, decision)
-        results.add(change, decision)
     directory.replies[change.id] = results.decided[-1][2]
+
+
+def _decide_bulk(directory: Directory, results: Results, bulk: Change, applied_at: datetime) -> None:
+    """Each operation on the state that those before it left, until `fail_on_errors` of them were refused."""
+    outcomes: list[Outcome] = []
+    errors = 0
+    for change in bulk.changes or ():
+        decision = rules.decide(directory, change, applied_at)
+        _take(directory, results, change, decision)
+        # The answer names the resource; whoever wants to see it can read it.
+        outcomes.append(decision.outcome.model_copy(update={"resource": None}))
+        errors += decision.outcome.status >= 400
+        if bulk.fail_on_errors and errors >= bulk.fail_on_errors:
+            break
+    results.add(bulk, rules.Decision(rules.succeeded(bulk, 200).model_copy(update={"outcomes": outcomes})))
+
+
+def _take(directory: Directory, results: Results, change: Change, decision: rules.Decision) -> None:
+    rules.apply(directory, decision)
+    results.add(change, decision)
 
 
 def _undecodable(record: Record, error: ValidationError) -> Poison:

@@ -24,7 +24,7 @@ from servicekit.settings import ServiceSettings, load
 log = structlog.get_logger()
 
 GROUP = "provisioner"
-NEEDED_REVISION = "0001"
+NEEDED_REVISION = "0002"
 
 
 class Settings(ServiceSettings):

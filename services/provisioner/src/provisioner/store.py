@@ -1,15 +1,18 @@
 """All SQL of the provisioner: each function runs a fixed number of statements, whatever the size of the batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from provisioner.batch import Poison, Results
-from provisioner.rules import emails_of
-from provisioner.state import Account, Connection, Directory, Tombstone, Touched, User
+from provisioner.rules.users import emails_of
+from provisioner.state import Account, Connection, Directory, Group, Tombstone, Touched, User
+from scim.schema import GROUP, USER, ResourceType, schema_from_json
 
 type Db = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
@@ -65,6 +68,8 @@ async def current(db: Db, held: Claim) -> Claim | None:
 LOAD_CONNECTIONS = """
     SELECT c.id, c.organization_id, c.deleted_at IS NULL AS is_open, o.plan = 'enterprise' AS has_plan,
            c.link_existing_accounts,
+           (SELECT jsonb_agg(jsonb_build_array(e.resource_type, e.document) ORDER BY e.urn)
+            FROM extension_schemas e WHERE e.organization_id = o.id) AS extensions,
            ARRAY(SELECT t.id FROM tokens t
                  WHERE t.id = ANY($2::uuid[]) AND t.connection_id = c.id AND t.revoked_at IS NULL) AS live_tokens
     FROM connections c JOIN organizations o ON o.id = c.organization_id
@@ -111,11 +116,44 @@ LOAD_ACCOUNTS = f"""
         JOIN accounts a ON a.organization_id = k.organization_id AND a.email_key = k.email_key
 """
 
+LOAD_MEMBERSHIPS = """
+    SELECT m.group_id, m.member_id FROM memberships m WHERE m.member_id = ANY($1::uuid[])
+    UNION ALL
+    SELECT m.group_id, m.member_id FROM unnest($2::uuid[], $3::uuid[]) AS k(group_id, member_id)
+        JOIN memberships m ON m.group_id = k.group_id AND m.member_id = k.member_id
+    UNION ALL
+    SELECT m.group_id, m.member_id FROM memberships m WHERE m.group_id = ANY($4::uuid[])
+"""
+
+GROUP_COLUMNS = """g.id, g.connection_id, g.display_name, g.display_name_key, g.external_id, g.resource, g.version,
+    g.created_at, g.last_modified, g.late_fingerprint"""
+
+LOAD_GROUPS = f"""
+    SELECT {GROUP_COLUMNS} FROM groups g WHERE g.id = ANY($1::uuid[])
+    UNION ALL
+    SELECT {GROUP_COLUMNS} FROM unnest($2::uuid[], $3::text[]) AS k(connection_id, name)
+        JOIN groups g ON g.connection_id = k.connection_id AND g.display_name_key = k.name
+    UNION ALL
+    SELECT {GROUP_COLUMNS} FROM unnest($4::uuid[], $5::text[]) AS k(connection_id, external_id)
+        JOIN groups g ON g.connection_id = k.connection_id AND g.external_id = k.external_id
+"""
+
+LOAD_MEMBER_TYPES = """
+    SELECT u.connection_id, u.id, 'User' AS member_type FROM users u WHERE u.id = ANY($1::uuid[])
+    UNION ALL
+    SELECT g.connection_id, g.id, 'Group' FROM groups g WHERE g.id = ANY($1::uuid[])
+"""
+
+LOAD_NESTED = """
+    SELECT m.group_id, m.member_id FROM memberships m JOIN groups g ON g.id = m.group_id
+    WHERE m.member_type = 'Group' AND g.connection_id = ANY($1::uuid[])
+"""
+
 LOAD_USERS_OF_ACCOUNTS = f"SELECT {USER_COLUMNS} FROM users u WHERE u.account_id = ANY($1::uuid[])"
 
 
 async def load(db: Db, touched: Touched) -> Directory:
-    """Everything that deciding the batch can ask for: six statements."""
+    """Everything that deciding the batch can ask for: ten statements."""
     connections = await db.fetch(LOAD_CONNECTIONS, list(touched.connections), list(touched.tokens))
     replies = await db.fetch(LOAD_REPLIES, list(touched.changes), *_bounds(touched.changes))
     names, external_ids = _columns(touched.user_names), _columns(touched.external_ids)
@@ -131,28 +169,54 @@ async def load(db: Db, touched: Touched) -> Directory:
     account_ids = {row["account_id"] for row in (*users, *tombstones)}
     accounts = await db.fetch(LOAD_ACCOUNTS, list(account_ids), *_columns(emails))
     holders = await db.fetch(LOAD_USERS_OF_ACCOUNTS, [row["id"] for row in accounts])
+    spoken_of = _columns(touched.memberships)
+    memberships = await db.fetch(LOAD_MEMBERSHIPS, list(touched.leaving), *spoken_of, list(touched.whole_groups))
+    group_ids = touched.groups | {row["group_id"] for row in memberships}
+    group_names, group_external_ids = _columns(touched.group_names), _columns(touched.group_external_ids)
+    groups = await db.fetch(LOAD_GROUPS, list(group_ids), *group_names, *group_external_ids)
+    member_types = await db.fetch(LOAD_MEMBER_TYPES, list(touched.members))
+    nested = await db.fetch(LOAD_NESTED, list(touched.nesting))
     return Directory(
-        connections=[
-            Connection(
-                row["id"], row["organization_id"], row["is_open"], row["has_plan"], row["link_existing_accounts"]
-            )
-            for row in connections
-        ],
+        connections=[_connection(row) for row in connections],
         live_tokens=[token for row in connections for token in row["live_tokens"]],
         replies={row["change_id"]: row["reply"] for row in replies},
         users=[User(**row) for row in (*users, *holders)],
         accounts=[_account(row) for row in accounts],
         tombstones=[Tombstone(**row) for row in tombstones],
         links=[(connection_id, row["id"]) for row in accounts for connection_id in row["linked_to"]],
+        groups=[Group(**row) for row in groups],
+        memberships=[(row["group_id"], row["member_id"]) for row in memberships],
+        member_types={(row["connection_id"], row["id"]): row["member_type"] for row in member_types},
+        nested=[(row["group_id"], row["member_id"]) for row in nested],
     )
+
+
+def _connection(row: asyncpg.Record) -> Connection:
+    extensions = [(resource_type, orjson.dumps(document)) for resource_type, document in row["extensions"] or ()]
+    return Connection(
+        row["id"],
+        row["organization_id"],
+        row["is_open"],
+        row["has_plan"],
+        row["link_existing_accounts"],
+        _extended(USER, tuple(document for name, document in extensions if name == USER.name)),
+        _extended(GROUP, tuple(document for name, document in extensions if name == GROUP.name)),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _extended(resource_type: ResourceType, documents: tuple[bytes, ...]) -> ResourceType:
+    """The type with an organization's own schemas; reading them costs more than a batch, so they are kept."""
+    return resource_type.with_extensions(*(schema_from_json(orjson.loads(document)) for document in documents))
 
 
 def _account(row: asyncpg.Record) -> Account:
     return Account(*tuple(row)[:10])
 
 
-def _columns(keys: set[tuple[UUID, str]]) -> tuple[list[UUID], list[str]]:
-    return [key[0] for key in keys], [key[1] for key in keys]
+def _columns[T](keys: Iterable[tuple[UUID, T]]) -> tuple[list[UUID], list[T]]:
+    pairs = list(keys)
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
 def _bounds(ids: set[UUID]) -> tuple[UUID, UUID]:
@@ -192,9 +256,35 @@ ADD_TOMBSTONES = """
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[])
 """
 
+# Memberships go with their groups.
+DELETE_GROUPS = "DELETE FROM groups WHERE id = ANY($1::uuid[])"
+
+PUT_GROUPS = """
+    INSERT INTO groups (id, connection_id, display_name, display_name_key, external_id, resource, version,
+                        created_at, last_modified, late_fingerprint)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::int[],
+                         $8::timestamptz[], $9::timestamptz[], $10::text[])
+    ON CONFLICT (id) DO UPDATE SET
+        display_name = excluded.display_name, display_name_key = excluded.display_name_key,
+        external_id = excluded.external_id, resource = excluded.resource, version = excluded.version,
+        last_modified = excluded.last_modified, late_fingerprint = excluded.late_fingerprint
+"""
+
+REMOVE_MEMBERS = """
+    DELETE FROM memberships m USING unnest($1::uuid[], $2::uuid[]) AS k(group_id, member_id)
+    WHERE m.group_id = k.group_id AND m.member_id = k.member_id
+"""
+
+ADD_MEMBERS = """
+    INSERT INTO memberships (group_id, member_id, member_type)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[])
+    ON CONFLICT DO NOTHING
+"""
+
 CLOSE_CONNECTIONS = """
     WITH gone AS (DELETE FROM users WHERE connection_id = ANY($1::uuid[]) RETURNING *),
-         counted AS (UPDATE connection_stats SET users = 0 WHERE connection_id = ANY($1::uuid[]))
+         groups_gone AS (DELETE FROM groups WHERE connection_id = ANY($1::uuid[])),
+         counted AS (UPDATE connection_stats SET users = 0, groups = 0 WHERE connection_id = ANY($1::uuid[]))
     INSERT INTO user_tombstones (id, connection_id, account_id, user_name_key, external_id, deleted_at)
     SELECT id, connection_id, account_id, user_name_key, external_id, $2 FROM gone
 """
@@ -212,10 +302,11 @@ REVOKE_SESSIONS = """
 """
 
 COUNT = """
-    INSERT INTO connection_stats (connection_id, users, last_success_at, last_error_at)
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[])
+    INSERT INTO connection_stats (connection_id, users, groups, last_success_at, last_error_at)
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[])
     ON CONFLICT (connection_id) DO UPDATE SET
         users = connection_stats.users + excluded.users,
+        groups = connection_stats.groups + excluded.groups,
         last_success_at = coalesce(excluded.last_success_at, connection_stats.last_success_at),
         last_error_at = coalesce(excluded.last_error_at, connection_stats.last_error_at)
 """
@@ -243,11 +334,16 @@ ADD_QUARANTINE = """
 
 
 async def flush(db: Db, results: Results, applied_at: datetime) -> None:
-    """Write what the batch decided: eleven statements, each over all of its rows."""
+    """Write what the batch decided: fifteen statements, each over all of its rows."""
     await db.execute(DELETE_USERS, [tombstone.id for tombstone in results.tombstones])
     await db.execute(PUT_ACCOUNTS, *_account_columns(results.accounts))
     await db.execute(PUT_USERS, *_user_columns(results.users))
     await db.execute(ADD_TOMBSTONES, *_tombstone_columns(results.tombstones))
+    await db.execute(DELETE_GROUPS, results.removed_groups)
+    await db.execute(PUT_GROUPS, *_group_columns(results.groups))
+    await db.execute(REMOVE_MEMBERS, *_columns(results.left))
+    joined = results.joined
+    await db.execute(ADD_MEMBERS, *([membership[column] for membership in joined] for column in range(3)))
     await db.execute(CLOSE_CONNECTIONS, results.closed_connections, applied_at)
     links = results.links
     await db.execute(
@@ -260,7 +356,7 @@ async def flush(db: Db, results: Results, applied_at: datetime) -> None:
     accounts = results.accounts
     await db.execute(REVOKE_SESSIONS, [a.id for a in accounts], [a.epoch for a in accounts], applied_at)
     counts = results.counts(applied_at)
-    await db.execute(COUNT, *([row[column] for row in counts] for column in range(4)))
+    await db.execute(COUNT, *([row[column] for row in counts] for column in range(5)))
     await db.execute(TOUCH_TOKENS, results.tokens, applied_at)
     await db.execute(ADD_OUTCOMES, *_outcome_columns(results), applied_at)
     await db.execute(ADD_QUARANTINE, *_quarantine_columns(results.poison), applied_at)
@@ -294,6 +390,21 @@ def _user_columns(users: Sequence[User]) -> tuple[list, ...]:
         [user.created_at for user in users],
         [user.last_modified for user in users],
         [user.late_fingerprint for user in users],
+    )
+
+
+def _group_columns(groups: Sequence[Group]) -> tuple[list, ...]:
+    return (
+        [group.id for group in groups],
+        [group.connection_id for group in groups],
+        [group.display_name for group in groups],
+        [group.display_name_key for group in groups],
+        [group.external_id for group in groups],
+        [group.resource for group in groups],
+        [group.version for group in groups],
+        [group.created_at for group in groups],
+        [group.last_modified for group in groups],
+        [group.late_fingerprint for group in groups],
     )
 
 

@@ -1,0 +1,89 @@
+"""The rules of the directory (design section 5): what each change does, decided from values alone.
+
+No clock, no ids, no I/O: ids and times come with the change, so a replay of the log gives the same directory. `decide`
+reads the directory, `apply` moves it on; whoever loads it asks `touched_by` what a rule may want to know.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from contracts import Change, Operation, ResourceType
+from provisioner.rules import groups, users
+from provisioner.rules.decision import Decision, failed, succeeded
+from provisioner.state import Connection, Directory, Touched
+from scim.errors import Forbidden, ScimError, Unauthorized
+
+__all__ = ["Decision", "apply", "decide", "failed", "succeeded", "touched_by"]
+
+RULES = {
+    (ResourceType.USER, Operation.CREATE): users.create,
+    (ResourceType.USER, Operation.REPLACE): users.replace_,
+    (ResourceType.USER, Operation.PATCH): users.patch,
+    (ResourceType.USER, Operation.DELETE): users.delete,
+    (ResourceType.GROUP, Operation.CREATE): groups.create,
+    (ResourceType.GROUP, Operation.REPLACE): groups.replace_,
+    (ResourceType.GROUP, Operation.PATCH): groups.patch,
+    (ResourceType.GROUP, Operation.DELETE): groups.delete,
+}
+
+
+def decide(directory: Directory, change: Change, applied_at: datetime) -> Decision:
+    """The change's decision; a refusal is an outcome like any other."""
+    try:
+        connection = admit(directory, change)
+        if change.resource_type is ResourceType.CONNECTION:
+            return Decision(succeeded(change, 204), closed_connection=change.connection_id)
+        return RULES[change.resource_type, change.operation](directory, connection, change, applied_at)
+    except ScimError as error:
+        return Decision(failed(change, error.status, error.scim_type, error.detail))
+
+
+def apply(directory: Directory, decision: Decision) -> None:
+    """Move the directory on to the state after the decision."""
+    for group_id, member_id in decision.left:
+        directory.remove_member(group_id, member_id)
+    if decision.removed_user:
+        directory.remove_user(decision.removed_user)
+    if decision.removed_group:
+        directory.remove_group(decision.removed_group)
+    if decision.user:
+        directory.put_user(decision.user)
+    for group in decision.groups:
+        directory.put_group(group)
+    for group_id, member_id, member_type in decision.joined:
+        directory.add_member(group_id, member_id, member_type)
+    if decision.account:
+        directory.put_account(decision.account)
+    if decision.link:
+        directory.links.add((decision.link.connection_id, decision.link.account_id))
+
+
+def touched_by(changes: Iterable[Change]) -> Touched:
+    """Every key that deciding these changes can ask for, from what the changes say."""
+    touched = Touched()
+    for change in changes:
+        touched.changes.add(change.id)
+        touched.connections.add(change.connection_id)
+        if change.token_id:
+            touched.tokens.add(change.token_id)
+        for part in change.changes or [change]:
+            touched.changes.add(part.id)
+            if part.resource_type is ResourceType.USER:
+                users.touch(touched, part)
+            elif part.resource_type is ResourceType.GROUP:
+                groups.touch(touched, part)
+    return touched
+
+
+def admit(directory: Directory, change: Change) -> Connection:
+    """The change's connection as it is in this transaction, whatever the gateway believed (threat T20)."""
+    connection = directory.connections.get(change.connection_id)
+    if connection is None or connection.organization_id != change.organization_id:
+        raise Unauthorized("The connection does not exist")
+    if change.resource_type is ResourceType.CONNECTION:
+        return connection
+    if not connection.is_open or (change.token_id and change.token_id not in directory.live_tokens):
+        raise Unauthorized("The token was revoked before this change was applied; nothing was changed")
+    if not connection.has_plan:
+        raise Forbidden("The organization's enterprise plan is not active; nothing was changed")
+    return connection
