@@ -1,8 +1,10 @@
 # Every command of the repository; CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run clean-run test conformance lint format env
+.PHONY: help run clean-run test conformance lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml)
+# An interpreter that was removed leaves an environment behind that looks complete.
+BROKEN := $(shell $(BIN)/python -c pass 2>/dev/null || echo broken)
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -31,6 +33,8 @@ format: .venv/.complete ## put the code into its format
 
 env: .venv/.complete ## make or renew .venv
 
-.venv/.complete: scripts/make-env $(LOCKED)
+.venv/.complete: scripts/make-env $(LOCKED) $(BROKEN)
 	@scripts/make-env
 	@touch $@
+
+broken: ;

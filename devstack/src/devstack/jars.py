@@ -43,7 +43,7 @@ def jars_folder() -> Path:
 
 def fetch() -> None:
     folder = jars_folder()
-    with locked(folder.with_suffix(".lock")):
+    with locked(folder.with_name(f"{folder.name}.lock")):
         if folder.exists():
             return
         # Moved into place whole: a folder that is there is complete, however the last try ended.

