@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from fastapi import Depends, Request
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.errors import EnterpriseRequired, Forbidden, Unauthenticated
 from admin_api.service import ServiceOf

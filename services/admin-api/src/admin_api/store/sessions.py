@@ -3,9 +3,9 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Row, Select, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from directory.tables import Account, Organization, Session
 
@@ -15,10 +15,9 @@ async def insert_session(db: AsyncSession, session: Session) -> None:
     await db.flush()
 
 
-async def find_session(db: AsyncSession, digest: bytes) -> tuple[Session, Account, Organization] | None:
+async def find_session(db: AsyncSession, digest: bytes) -> Row[Session, Account, Organization] | None:
     """The session with its account and organization, whatever their state."""
-    row = (await db.execute(select_session(digest))).one_or_none()
-    return row.tuple() if row else None
+    return (await db.execute(select_session(digest))).one_or_none()
 
 
 def select_session(digest: bytes) -> Select[Session, Account, Organization]:
