@@ -1,12 +1,17 @@
 """Reading a request's body: bounded in bytes, in time and in number, then parsed once, strictly."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
 from scim import strictjson
 from scim.errors import InvalidSyntax, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+
+# What is read and dropped after a refusal, at most.
+MAX_DISCARDED = 16 * 1024 * 1024  # bytes
+DISCARD_SECONDS = 2.0
 
 _TYPES = frozenset(("application/scim+json", "application/json"))
 
@@ -18,10 +23,9 @@ async def read_body(request: Request, limit: int, deadline: float) -> tuple[Any,
     parameter of it is accepted (RFC 7644 section 8.1 wants both types, clients add charsets of all kinds).
     """
     _check_content_type(request.headers.get("content-type"))
-    _check_content_length(request.headers.get("content-length"), limit)
     try:
         async with asyncio.timeout(deadline):
-            data = await _read(request, limit)
+            data = await _read_or_discard(request, limit)
     except TimeoutError as error:
         raise RequestTimeout(f"The body did not arrive within {deadline:g} seconds.") from error
     if not data:
@@ -37,6 +41,28 @@ def _check_content_type(value: str | None) -> None:
 def _check_content_length(value: str | None, limit: int) -> None:
     if value is not None and value.isdigit() and int(value) > limit:
         raise _too_large(limit)
+
+
+async def _read_or_discard(request: Request, limit: int) -> bytes:
+    length = request.headers.get("content-length")
+    try:
+        _check_content_length(length, limit)
+        return await _read(request, limit)
+    except PayloadTooLarge:
+        if length is None or not length.isdigit() or int(length) <= MAX_DISCARDED:
+            await _discard(request)
+        raise
+
+
+async def _discard(request: Request) -> None:
+    """Read on for a while: a client that is still sending would see a reset connection instead of our answer."""
+    size, more = 0, True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while more and size < MAX_DISCARDED:
+                message = await request.receive()
+                size += len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
 async def _read(request: Request, limit: int) -> bytes:

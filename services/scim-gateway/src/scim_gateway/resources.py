@@ -68,7 +68,7 @@ async def get(request: Request) -> Response:
     resource_id = resource_id_of(request, served)
     stored = await served.table.find(gateway.pool, connection.id, resource_id)
     if stored is None:
-        raise NotFound(f"{served.type.name} {resource_id} not found")
+        raise NotFound(f"{served.type.name} not found")
     headers = {"ETag": etag(stored.version)}
     if has_version(request.headers.get("if-none-match"), stored.version):
         return Response(status_code=304, headers=headers)
@@ -93,7 +93,7 @@ async def listing(request: Request, connection: Connection, query: ListQuery) ->
     served, gateway = resource_type(request), gateway_of(request)
     where = None
     if query.filter is not None:
-        compiler = Compiler(served.type, served.table.columns, gateway.location(served, ""))
+        compiler = Compiler(served.type, served.table.layout, gateway.location(served, ""))
         where = compiler.where(resolve_filter(served.type, query.filter))
     page = await served.table.page(
         gateway.pool,
@@ -114,7 +114,7 @@ def order_of(served: Served, query: ListQuery) -> str | None:
     target = find_target(served.type, query.sort_by)
     if target is None:
         raise InvalidPath("sortBy names an attribute that this resource type does not have.")
-    return sort_key(target, served.table.columns) + (" DESC" if query.sort_order == "descending" else "")
+    return sort_key(target, served.table.layout) + (" DESC" if query.sort_order == "descending" else "")
 
 
 async def read(request: Request, connection: Connection, served: Served) -> tuple[Any, RequestSummary]:

@@ -119,7 +119,7 @@ def find(directory: Directory, connection: Connection, change: Change) -> Group:
     """The change's target, at the version that `If-Match` asks for."""
     group = directory.group(connection.id, change.resource_id)
     if group is None:
-        raise NotFound(f"Group {change.resource_id} not found")
+        raise NotFound("Group not found")
     require_version(change.if_match, group.version)
     return group
 

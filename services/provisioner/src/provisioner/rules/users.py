@@ -109,7 +109,7 @@ def find(directory: Directory, connection: Connection, change: Change) -> User:
     """The change's target, at the version that `If-Match` asks for."""
     user = directory.user(connection.id, change.resource_id)
     if user is None:
-        raise NotFound(f"User {change.resource_id} not found")
+        raise NotFound("User not found")
     require_version(change.if_match, user.version)
     return user
 
