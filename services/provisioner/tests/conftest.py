@@ -15,6 +15,7 @@ import pytest_asyncio
 from contracts import CHANGES, Change, Operation, Outcome, ResourceType
 from provisioner.batch import Record, Results
 from provisioner.engine import Engine
+from provisioner.service import PLANNED_ONCE
 from provisioner.store import Claim
 from scim.patch import operations_to_json, parse_patch
 from scim.schema import USER
@@ -177,7 +178,7 @@ async def world(postgres_database: str) -> AsyncIterator[World]:
     stopping = asyncio.Event()
     role = await _as_role(postgres_database)
     async with (
-        open_pool(role, service="test", max_size=3) as pool,
+        open_pool(role, service="test", max_size=3, settings=PLANNED_ONCE) as pool,
         open_pool(postgres_database, service="test") as owner,
     ):
         published: list[Results] = []

@@ -193,6 +193,7 @@ class User(SQLModel, table=True):
         ),
         UniqueConstraint("account_id", name="users_account_id_key", deferrable=True, initially="DEFERRED"),
         Index("users_connection_id_created_at_id_idx", "connection_id", "created_at", "id"),
+        Index("users_email_keys_idx", "email_keys", postgresql_using="gin"),
     )
 
     id: UUID = Field(primary_key=True)
@@ -207,6 +208,7 @@ class User(SQLModel, table=True):
     created_at: datetime
     last_modified: datetime
     late_fingerprint: str | None = Field(default=None, sa_type=Text)
+    email_keys: list[str] = Field(sa_column=Column(ARRAY(KEY), nullable=False))
 
 
 class UserTombstone(SQLModel, table=True):

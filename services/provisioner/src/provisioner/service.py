@@ -24,6 +24,14 @@ from servicekit.settings import ServiceSettings, load
 log = structlog.get_logger()
 
 GROUP = "provisioner"
+# One plan for each statement, always through indexes: batches differ in size only, planning costs more than such a
+# statement, and a plan made while a table was small must not turn into scans when it has grown.
+PLANNED_ONCE = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 NEEDED_REVISION = "0002"
 
 
@@ -83,8 +91,7 @@ def open_directory(settings: Settings) -> AbstractAsyncContextManager[asyncpg.Po
         settings.provisioner_database_url.get_secret_value(),
         service="provisioner",
         max_size=CHANGES.partitions + 1,
-        # One plan per statement: batches differ in size only, and planning costs more than such a statement.
-        settings={"plan_cache_mode": "force_generic_plan"},
+        settings=PLANNED_ONCE,
     )
 
 

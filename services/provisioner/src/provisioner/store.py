@@ -1,9 +1,11 @@
 """All SQL of the provisioner: each function runs a fixed number of statements, whatever the size of the batch."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -65,142 +67,137 @@ async def current(db: Db, held: Claim) -> Claim | None:
 
 # --- load ----------------------------------------------------------------------------------------------------------
 
-LOAD_CONNECTIONS = """
-    SELECT c.id, c.organization_id, c.deleted_at IS NULL AS is_open, o.plan = 'enterprise' AS has_plan,
-           c.link_existing_accounts,
-           (SELECT jsonb_agg(jsonb_build_array(e.resource_type, e.document) ORDER BY e.urn)
-            FROM extension_schemas e WHERE e.organization_id = o.id) AS extensions,
-           ARRAY(SELECT t.id FROM tokens t
-                 WHERE t.id = ANY($2::uuid[]) AND t.connection_id = c.id AND t.revoked_at IS NULL) AS live_tokens
-    FROM connections c JOIN organizations o ON o.id = c.organization_id
-    WHERE c.id = ANY($1::uuid[])
-"""
-
-# The bounds let the planner skip the partitions of other days.
-LOAD_REPLIES = """
-    SELECT change_id, reply FROM outcomes
-    WHERE change_id = ANY($1::uuid[]) AND change_id >= $2 AND change_id <= $3
-"""
-
 USER_COLUMNS = """u.id, u.connection_id, u.account_id, u.user_name, u.user_name_key, u.external_id, u.active,
     u.resource, u.version, u.created_at, u.last_modified, u.late_fingerprint"""
-
-LOAD_USERS = f"""
-    SELECT {USER_COLUMNS} FROM users u WHERE u.id = ANY($1::uuid[])
-    UNION ALL
-    SELECT {USER_COLUMNS} FROM unnest($2::uuid[], $3::text[]) AS k(connection_id, name)
-        JOIN users u ON u.connection_id = k.connection_id AND u.user_name_key = k.name
-    UNION ALL
-    SELECT {USER_COLUMNS} FROM unnest($4::uuid[], $5::text[]) AS k(connection_id, external_id)
-        JOIN users u ON u.connection_id = k.connection_id AND u.external_id = k.external_id
-"""
-
-LOAD_TOMBSTONES = """
-    SELECT s.id, s.connection_id, s.account_id, s.user_name_key, s.external_id, s.deleted_at
-    FROM unnest($1::uuid[], $2::text[]) AS k(connection_id, name)
-        JOIN user_tombstones s ON s.connection_id = k.connection_id AND s.user_name_key = k.name
-    UNION
-    SELECT s.id, s.connection_id, s.account_id, s.user_name_key, s.external_id, s.deleted_at
-    FROM unnest($3::uuid[], $4::text[]) AS k(connection_id, external_id)
-        JOIN user_tombstones s ON s.connection_id = k.connection_id AND s.external_id = k.external_id
-"""
-
+TOMBSTONE_COLUMNS = "s.id, s.connection_id, s.account_id, s.user_name_key, s.external_id, s.deleted_at"
 ACCOUNT_COLUMNS = """a.id, a.organization_id, a.email, a.email_key, a.display_name, a.status = 'active' AS is_active,
-    a.epoch, a.break_glass, a.created_at, a.updated_at,
-    ARRAY(SELECT l.connection_id FROM links l WHERE l.account_id = a.id) AS linked_to"""
-
-LOAD_ACCOUNTS = f"""
-    SELECT {ACCOUNT_COLUMNS} FROM accounts a WHERE a.id = ANY($1::uuid[])
-    UNION ALL
-    SELECT {ACCOUNT_COLUMNS} FROM unnest($2::uuid[], $3::text[]) AS k(organization_id, email_key)
-        JOIN accounts a ON a.organization_id = k.organization_id AND a.email_key = k.email_key
-"""
-
-LOAD_MEMBERSHIPS = """
-    SELECT m.group_id, m.member_id FROM memberships m WHERE m.member_id = ANY($1::uuid[])
-    UNION ALL
-    SELECT m.group_id, m.member_id FROM unnest($2::uuid[], $3::uuid[]) AS k(group_id, member_id)
-        JOIN memberships m ON m.group_id = k.group_id AND m.member_id = k.member_id
-    UNION ALL
-    SELECT m.group_id, m.member_id FROM memberships m WHERE m.group_id = ANY($4::uuid[])
-"""
-
+    a.epoch, a.break_glass, a.created_at, a.updated_at"""
 GROUP_COLUMNS = """g.id, g.connection_id, g.display_name, g.display_name_key, g.external_id, g.resource, g.version,
     g.created_at, g.last_modified, g.late_fingerprint"""
 
-LOAD_GROUPS = f"""
-    SELECT {GROUP_COLUMNS} FROM groups g WHERE g.id = ANY($1::uuid[])
-    UNION ALL
-    SELECT {GROUP_COLUMNS} FROM unnest($2::uuid[], $3::text[]) AS k(connection_id, name)
-        JOIN groups g ON g.connection_id = k.connection_id AND g.display_name_key = k.name
-    UNION ALL
-    SELECT {GROUP_COLUMNS} FROM unnest($4::uuid[], $5::text[]) AS k(connection_id, external_id)
-        JOIN groups g ON g.connection_id = k.connection_id AND g.external_id = k.external_id
+# One round trip for the whole batch, as arrays of rows. The emails of users that exist are looked up too: any of them
+# may become the account's. The bounds on change ids let the planner skip the partitions of other days.
+LOAD = f"""
+    WITH keys AS (
+        SELECT $1::uuid[] AS connections, $2::uuid[] AS tokens, $3::uuid[] AS changes
+    ), found_users AS MATERIALIZED (
+        SELECT {USER_COLUMNS}, u.email_keys FROM users u WHERE u.id = ANY($4::uuid[])
+        UNION ALL
+        SELECT {USER_COLUMNS}, u.email_keys FROM unnest($5::uuid[], $6::text[]) AS k(connection_id, name)
+            JOIN users u ON u.connection_id = k.connection_id AND u.user_name_key = k.name
+        UNION ALL
+        SELECT {USER_COLUMNS}, u.email_keys FROM unnest($7::uuid[], $8::text[]) AS k(connection_id, external_id)
+            JOIN users u ON u.connection_id = k.connection_id AND u.external_id = k.external_id
+    ), found_tombstones AS MATERIALIZED (
+        SELECT {TOMBSTONE_COLUMNS} FROM unnest($5::uuid[], $6::text[]) AS k(connection_id, name)
+            JOIN user_tombstones s ON s.connection_id = k.connection_id AND s.user_name_key = k.name
+        UNION
+        SELECT {TOMBSTONE_COLUMNS} FROM unnest($7::uuid[], $8::text[]) AS k(connection_id, external_id)
+            JOIN user_tombstones s ON s.connection_id = k.connection_id AND s.external_id = k.external_id
+    ), found_accounts AS MATERIALIZED (
+        SELECT {ACCOUNT_COLUMNS} FROM accounts a
+            WHERE a.id = ANY(ARRAY(SELECT account_id FROM found_users UNION SELECT account_id FROM found_tombstones))
+        UNION
+        SELECT {ACCOUNT_COLUMNS} FROM unnest($9::uuid[], $10::text[]) AS k(organization_id, email_key)
+            JOIN accounts a ON a.organization_id = k.organization_id AND a.email_key = k.email_key
+        UNION
+        SELECT {ACCOUNT_COLUMNS} FROM found_users f JOIN connections c ON c.id = f.connection_id
+            CROSS JOIN unnest(f.email_keys) AS k(email_key)
+            JOIN accounts a ON a.organization_id = c.organization_id AND a.email_key = k.email_key
+    ), found_memberships AS MATERIALIZED (
+        SELECT m.group_id, m.member_id FROM memberships m WHERE m.member_id = ANY($11::uuid[])
+        UNION ALL
+        SELECT m.group_id, m.member_id FROM unnest($12::uuid[], $13::uuid[]) AS k(group_id, member_id)
+            JOIN memberships m ON m.group_id = k.group_id AND m.member_id = k.member_id
+        UNION ALL
+        SELECT m.group_id, m.member_id FROM memberships m WHERE m.group_id = ANY($14::uuid[])
+    ), found_groups AS (
+        SELECT {GROUP_COLUMNS} FROM groups g
+            WHERE g.id = ANY($15::uuid[] || ARRAY(SELECT DISTINCT group_id FROM found_memberships))
+        UNION ALL
+        SELECT {GROUP_COLUMNS} FROM unnest($16::uuid[], $17::text[]) AS k(connection_id, name)
+            JOIN groups g ON g.connection_id = k.connection_id AND g.display_name_key = k.name
+        UNION ALL
+        SELECT {GROUP_COLUMNS} FROM unnest($18::uuid[], $19::text[]) AS k(connection_id, external_id)
+            JOIN groups g ON g.connection_id = k.connection_id AND g.external_id = k.external_id
+    )
+    SELECT
+        ARRAY(SELECT ROW(
+            c.id, c.organization_id, c.deleted_at IS NULL, o.plan = 'enterprise', c.link_existing_accounts,
+            ARRAY(SELECT t.id FROM tokens t
+                  WHERE t.id = ANY(keys.tokens) AND t.connection_id = c.id AND t.revoked_at IS NULL),
+            (SELECT jsonb_agg(jsonb_build_array(e.resource_type, e.document) ORDER BY e.urn)
+             FROM extension_schemas e WHERE e.organization_id = o.id)
+        ) FROM connections c JOIN organizations o ON o.id = c.organization_id WHERE c.id = ANY(keys.connections)
+        ) AS connections,
+        ARRAY(SELECT ROW(x.change_id, x.reply) FROM outcomes x
+              WHERE x.change_id = ANY(keys.changes) AND x.change_id >= $20 AND x.change_id <= $21) AS replies,
+        ARRAY(SELECT ROW({USER_COLUMNS}) FROM found_users u) AS users,
+        ARRAY(SELECT ROW({USER_COLUMNS}) FROM users u
+              WHERE u.account_id = ANY(ARRAY(SELECT id FROM found_accounts))) AS holders,
+        ARRAY(SELECT ROW(s.*) FROM found_tombstones s) AS tombstones,
+        ARRAY(SELECT ROW(a.*) FROM found_accounts a) AS accounts,
+        ARRAY(SELECT ROW(l.connection_id, l.account_id) FROM links l
+              WHERE l.account_id = ANY(ARRAY(SELECT id FROM found_accounts))) AS links,
+        ARRAY(SELECT ROW(m.*) FROM found_memberships m) AS memberships,
+        ARRAY(SELECT ROW(g.*) FROM found_groups g) AS groups,
+        ARRAY(SELECT ROW(u.connection_id, u.id, 'User'::text) FROM users u WHERE u.id = ANY($22::uuid[])) AS user_ids,
+        ARRAY(SELECT ROW(g.connection_id, g.id, 'Group'::text) FROM groups g
+              WHERE g.id = ANY($22::uuid[])) AS group_ids,
+        ARRAY(SELECT ROW(m.group_id, m.member_id) FROM groups g JOIN memberships m ON m.group_id = g.id
+              WHERE m.member_type = 'Group' AND g.connection_id = ANY($23::uuid[])) AS nested
+    FROM keys
 """
-
-LOAD_MEMBER_TYPES = """
-    SELECT u.connection_id, u.id, 'User' AS member_type FROM users u WHERE u.id = ANY($1::uuid[])
-    UNION ALL
-    SELECT g.connection_id, g.id, 'Group' FROM groups g WHERE g.id = ANY($1::uuid[])
-"""
-
-LOAD_NESTED = """
-    SELECT m.group_id, m.member_id FROM memberships m JOIN groups g ON g.id = m.group_id
-    WHERE m.member_type = 'Group' AND g.connection_id = ANY($1::uuid[])
-"""
-
-LOAD_USERS_OF_ACCOUNTS = f"SELECT {USER_COLUMNS} FROM users u WHERE u.account_id = ANY($1::uuid[])"
 
 
 async def load(db: Db, touched: Touched) -> Directory:
-    """Everything that deciding the batch can ask for: ten statements."""
-    connections = await db.fetch(LOAD_CONNECTIONS, list(touched.connections), list(touched.tokens))
-    replies = await db.fetch(LOAD_REPLIES, list(touched.changes), *_bounds(touched.changes))
-    names, external_ids = _columns(touched.user_names), _columns(touched.external_ids)
-    users = await db.fetch(LOAD_USERS, list(touched.users), *names, *external_ids)
-    tombstones = await db.fetch(LOAD_TOMBSTONES, *names, *external_ids)
-    organizations = {row["id"]: row["organization_id"] for row in connections}
-    emails = touched.emails | {
-        (organizations[user["connection_id"]], key)
-        for user in users
-        if user["connection_id"] in organizations
-        for key in emails_of(user["resource"])
-    }
-    account_ids = {row["account_id"] for row in (*users, *tombstones)}
-    accounts = await db.fetch(LOAD_ACCOUNTS, list(account_ids), *_columns(emails))
-    holders = await db.fetch(LOAD_USERS_OF_ACCOUNTS, [row["id"] for row in accounts])
-    spoken_of = _columns(touched.memberships)
-    memberships = await db.fetch(LOAD_MEMBERSHIPS, list(touched.leaving), *spoken_of, list(touched.whole_groups))
-    group_ids = touched.groups | {row["group_id"] for row in memberships}
-    group_names, group_external_ids = _columns(touched.group_names), _columns(touched.group_external_ids)
-    groups = await db.fetch(LOAD_GROUPS, list(group_ids), *group_names, *group_external_ids)
-    member_types = await db.fetch(LOAD_MEMBER_TYPES, list(touched.members))
-    nested = await db.fetch(LOAD_NESTED, list(touched.nesting))
+    """Everything that deciding the batch can ask for."""
+    row = await db.fetchrow(
+        LOAD,
+        list(touched.connections),
+        list(touched.tokens),
+        list(touched.changes),
+        list(touched.users),
+        *_columns(touched.user_names),
+        *_columns(touched.external_ids),
+        *_columns(touched.emails),
+        list(touched.leaving),
+        *_columns(touched.memberships),
+        list(touched.whole_groups),
+        list(touched.groups),
+        *_columns(touched.group_names),
+        *_columns(touched.group_external_ids),
+        *_bounds(touched.changes),
+        list(touched.members),
+        list(touched.nesting),
+    )
+    assert row is not None
     return Directory(
-        connections=[_connection(row) for row in connections],
-        live_tokens=[token for row in connections for token in row["live_tokens"]],
-        replies={row["change_id"]: row["reply"] for row in replies},
-        users=[User(**row) for row in (*users, *holders)],
-        accounts=[_account(row) for row in accounts],
-        tombstones=[Tombstone(**row) for row in tombstones],
-        links=[(connection_id, row["id"]) for row in accounts for connection_id in row["linked_to"]],
-        groups=[Group(**row) for row in groups],
-        memberships=[(row["group_id"], row["member_id"]) for row in memberships],
-        member_types={(row["connection_id"], row["id"]): row["member_type"] for row in member_types},
-        nested=[(row["group_id"], row["member_id"]) for row in nested],
+        connections=[_connection(connection) for connection in row["connections"]],
+        live_tokens=[token for connection in row["connections"] for token in connection[5]],
+        replies=dict(row["replies"]),
+        users=[User(*user) for user in (*row["users"], *row["holders"])],
+        accounts=[Account(*account) for account in row["accounts"]],
+        tombstones=[Tombstone(*tombstone) for tombstone in row["tombstones"]],
+        links=row["links"],
+        groups=[Group(*group) for group in row["groups"]],
+        memberships=row["memberships"],
+        member_types={(member[0], member[1]): member[2] for member in (*row["user_ids"], *row["group_ids"])},
+        nested=row["nested"],
     )
 
 
-def _connection(row: asyncpg.Record) -> Connection:
-    extensions = [(resource_type, orjson.dumps(document)) for resource_type, document in row["extensions"] or ()]
+def _connection(row: Sequence[Any]) -> Connection:
+    connection_id, organization_id, is_open, has_plan, link_existing_accounts, _, extensions = row
+    documents = [(resource_type, orjson.dumps(document)) for resource_type, document in extensions or ()]
     return Connection(
-        row["id"],
-        row["organization_id"],
-        row["is_open"],
-        row["has_plan"],
-        row["link_existing_accounts"],
-        _extended(USER, tuple(document for name, document in extensions if name == USER.name)),
-        _extended(GROUP, tuple(document for name, document in extensions if name == GROUP.name)),
+        connection_id,
+        organization_id,
+        is_open,
+        has_plan,
+        link_existing_accounts,
+        _extended(USER, tuple(document for name, document in documents if name == USER.name)),
+        _extended(GROUP, tuple(document for name, document in documents if name == GROUP.name)),
     )
 
 
@@ -208,10 +205,6 @@ def _connection(row: asyncpg.Record) -> Connection:
 def _extended(resource_type: ResourceType, documents: tuple[bytes, ...]) -> ResourceType:
     """The type with an organization's own schemas; reading them costs more than a batch, so they are kept."""
     return resource_type.with_extensions(*(schema_from_json(orjson.loads(document)) for document in documents))
-
-
-def _account(row: asyncpg.Record) -> Account:
-    return Account(*tuple(row)[:10])
 
 
 def _columns[T](keys: Iterable[tuple[UUID, T]]) -> tuple[list[UUID], list[T]]:
@@ -242,18 +235,25 @@ PUT_ACCOUNTS = """
 
 PUT_USERS = """
     INSERT INTO users (id, connection_id, account_id, user_name, user_name_key, external_id, active, resource,
-                       version, created_at, last_modified, late_fingerprint)
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bool[],
-                         $8::jsonb[], $9::int[], $10::timestamptz[], $11::timestamptz[], $12::text[])
+                       version, created_at, last_modified, late_fingerprint, email_keys)
+    SELECT id, connection_id, account_id, user_name, user_name_key, external_id, active, resource, version, created_at,
+           last_modified, late_fingerprint, ARRAY(SELECT jsonb_array_elements_text(email_keys::jsonb))
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bool[], $8::jsonb[],
+                $9::int[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::text[])
+        AS put(id, connection_id, account_id, user_name, user_name_key, external_id, active, resource, version,
+               created_at, last_modified, late_fingerprint, email_keys)
     ON CONFLICT (id) DO UPDATE SET
         user_name = excluded.user_name, user_name_key = excluded.user_name_key, external_id = excluded.external_id,
         active = excluded.active, resource = excluded.resource, version = excluded.version,
-        last_modified = excluded.last_modified, late_fingerprint = excluded.late_fingerprint
+        last_modified = excluded.last_modified, late_fingerprint = excluded.late_fingerprint,
+        email_keys = excluded.email_keys
 """
 
 ADD_TOMBSTONES = """
     INSERT INTO user_tombstones (id, connection_id, account_id, user_name_key, external_id, deleted_at)
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[])
+    UNION ALL
+    SELECT id, connection_id, account_id, user_name_key, external_id, $7::timestamptz FROM closed_users
 """
 
 # Memberships go with their groups.
@@ -281,13 +281,13 @@ ADD_MEMBERS = """
     ON CONFLICT DO NOTHING
 """
 
-CLOSE_CONNECTIONS = """
-    WITH gone AS (DELETE FROM users WHERE connection_id = ANY($1::uuid[]) RETURNING *),
-         groups_gone AS (DELETE FROM groups WHERE connection_id = ANY($1::uuid[])),
-         counted AS (UPDATE connection_stats SET users = 0, groups = 0 WHERE connection_id = ANY($1::uuid[]))
-    INSERT INTO user_tombstones (id, connection_id, account_id, user_name_key, external_id, deleted_at)
-    SELECT id, connection_id, account_id, user_name_key, external_id, $2 FROM gone
+# The deletion of a connection stands alone in its batch, so nothing else touches these rows.
+CLOSE_USERS = """
+    DELETE FROM users WHERE connection_id = ANY($1::uuid[])
+    RETURNING id, connection_id, account_id, user_name_key, external_id
 """
+
+CLOSE_GROUPS = "DELETE FROM groups WHERE connection_id = ANY($1::uuid[])"
 
 ADD_LINKS = """
     INSERT INTO links (connection_id, account_id, origin, created_at)
@@ -296,7 +296,7 @@ ADD_LINKS = """
 """
 
 REVOKE_SESSIONS = """
-    UPDATE sessions SET revoked_at = $3
+    UPDATE sessions SET revoked_at = $3::timestamptz
     FROM unnest($1::uuid[], $2::int[]) AS account(id, epoch)
     WHERE sessions.account_id = account.id AND sessions.epoch < account.epoch AND sessions.revoked_at IS NULL
 """
@@ -305,8 +305,10 @@ COUNT = """
     INSERT INTO connection_stats (connection_id, users, groups, last_success_at, last_error_at)
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[])
     ON CONFLICT (connection_id) DO UPDATE SET
-        users = connection_stats.users + excluded.users,
-        groups = connection_stats.groups + excluded.groups,
+        users = CASE WHEN connection_stats.connection_id = ANY($6::uuid[]) THEN 0
+                     ELSE connection_stats.users + excluded.users END,
+        groups = CASE WHEN connection_stats.connection_id = ANY($6::uuid[]) THEN 0
+                      ELSE connection_stats.groups + excluded.groups END,
         last_success_at = coalesce(excluded.last_success_at, connection_stats.last_success_at),
         last_error_at = coalesce(excluded.last_error_at, connection_stats.last_error_at)
 """
@@ -320,46 +322,93 @@ TOUCH_TOKENS = """
 ADD_OUTCOMES = """
     INSERT INTO outcomes (change_id, organization_id, connection_id, token_id, actor, resource_type, operation,
                           resource_id, status, reply, request, received_at, applied_at)
-    SELECT *, $13 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-                              $8::uuid[], $9::smallint[], $10::bytea[], $11::jsonb[], $12::timestamptz[])
+    SELECT *, $13::timestamptz
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::uuid[],
+                $9::smallint[], $10::bytea[], $11::jsonb[], $12::timestamptz[])
 """
 
 ADD_QUARANTINE = """
     INSERT INTO quarantine (id, topic, partition, record_offset, key, value, change_id, organization_id, error,
                             created_at)
-    SELECT *, $10 FROM unnest($1::uuid[], $2::text[], $3::int[], $4::bigint[], $5::bytea[], $6::bytea[], $7::uuid[],
-                              $8::uuid[], $9::text[])
+    SELECT *, $10::timestamptz
+    FROM unnest($1::uuid[], $2::text[], $3::int[], $4::bigint[], $5::bytea[], $6::bytea[], $7::uuid[], $8::uuid[],
+                $9::text[])
     ON CONFLICT (topic, partition, record_offset) DO NOTHING
 """
 
 
+def _combine(parts: dict[str, str]) -> str:
+    """One statement that runs all `parts`, each with its own parameters from $1 on.
+
+    All of them see the state before the statement, and no two of them write the same row; constraints are checked at
+    its end or, where deferred, at COMMIT.
+    """
+    combined, shift = [], 0
+    for name, part in parts.items():
+        count = max((int(number) for number in re.findall(r"\$(\d+)", part)), default=0)
+        shifted = re.sub(r"\$(\d+)", lambda match, by=shift: f"${int(match[1]) + by}", part)
+        combined.append(f"{name} AS ({shifted})")
+        shift += count
+    return f"WITH {', '.join(combined)} SELECT"
+
+
+FLUSH = _combine(
+    {
+        "deleted_users": DELETE_USERS,
+        "closed_users": CLOSE_USERS,
+        "put_accounts": PUT_ACCOUNTS,
+        "put_users": PUT_USERS,
+        "added_tombstones": ADD_TOMBSTONES,
+        "deleted_groups": DELETE_GROUPS,
+        "closed_groups": CLOSE_GROUPS,
+        "put_groups": PUT_GROUPS,
+        "removed_members": REMOVE_MEMBERS,
+        "added_members": ADD_MEMBERS,
+        "added_links": ADD_LINKS,
+        "revoked_sessions": REVOKE_SESSIONS,
+        "counted": COUNT,
+        "touched_tokens": TOUCH_TOKENS,
+        "added_outcomes": ADD_OUTCOMES,
+        "added_quarantine": ADD_QUARANTINE,
+    }
+)
+
+
 async def flush(db: Db, results: Results, applied_at: datetime) -> None:
-    """Write what the batch decided: fifteen statements, each over all of its rows."""
-    await db.execute(DELETE_USERS, [tombstone.id for tombstone in results.tombstones])
-    await db.execute(PUT_ACCOUNTS, *_account_columns(results.accounts))
-    await db.execute(PUT_USERS, *_user_columns(results.users))
-    await db.execute(ADD_TOMBSTONES, *_tombstone_columns(results.tombstones))
-    await db.execute(DELETE_GROUPS, results.removed_groups)
-    await db.execute(PUT_GROUPS, *_group_columns(results.groups))
-    await db.execute(REMOVE_MEMBERS, *_columns(results.left))
-    joined = results.joined
-    await db.execute(ADD_MEMBERS, *([membership[column] for membership in joined] for column in range(3)))
-    await db.execute(CLOSE_CONNECTIONS, results.closed_connections, applied_at)
-    links = results.links
+    """Write what the batch decided, in one statement: the parameters of the parts of FLUSH, in their order."""
+    accounts, closed = results.accounts, results.closed_connections
     await db.execute(
-        ADD_LINKS,
-        [link.connection_id for link in links],
-        [link.account_id for link in links],
-        [link.origin for link in links],
-        [link.created_at for link in links],
+        FLUSH,
+        [tombstone.id for tombstone in results.tombstones],
+        closed,
+        *_account_columns(accounts),
+        *_user_columns(results.users),
+        *_tombstone_columns(results.tombstones),
+        applied_at,
+        results.removed_groups,
+        closed,
+        *_group_columns(results.groups),
+        *_columns(results.left),
+        *_transposed(results.joined, 3),
+        *_transposed(
+            [(link.connection_id, link.account_id, link.origin, link.created_at) for link in results.links], 4
+        ),
+        [account.id for account in accounts],
+        [account.epoch for account in accounts],
+        applied_at,
+        *_transposed(results.counts(applied_at), 5),
+        closed,
+        results.tokens,
+        applied_at,
+        *_outcome_columns(results),
+        applied_at,
+        *_quarantine_columns(results.poison),
+        applied_at,
     )
-    accounts = results.accounts
-    await db.execute(REVOKE_SESSIONS, [a.id for a in accounts], [a.epoch for a in accounts], applied_at)
-    counts = results.counts(applied_at)
-    await db.execute(COUNT, *([row[column] for row in counts] for column in range(5)))
-    await db.execute(TOUCH_TOKENS, results.tokens, applied_at)
-    await db.execute(ADD_OUTCOMES, *_outcome_columns(results), applied_at)
-    await db.execute(ADD_QUARANTINE, *_quarantine_columns(results.poison), applied_at)
+
+
+def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [[row[column] for row in rows] for column in range(width)]
 
 
 def _account_columns(accounts: Sequence[Account]) -> tuple[list, ...]:
@@ -390,6 +439,8 @@ def _user_columns(users: Sequence[User]) -> tuple[list, ...]:
         [user.created_at for user in users],
         [user.last_modified for user in users],
         [user.late_fingerprint for user in users],
+        # As JSON text: asyncpg would take lists in a list for a matrix.
+        [orjson.dumps(sorted(emails_of(user.resource))).decode() for user in users],
     )
 
 

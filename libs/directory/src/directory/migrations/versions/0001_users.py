@@ -109,12 +109,15 @@ CREATE TABLE users (
     last_modified timestamptz NOT NULL,
     -- Set when the create was applied after its client had stopped waiting: a repeat of it is answered, not refused.
     late_fingerprint text,
+    -- Of all email addresses in the resource: any of them may become the account's, and clients look users up by them.
+    email_keys text[] COLLATE "C" NOT NULL,
     CONSTRAINT users_connection_id_user_name_key_key
         UNIQUE (connection_id, user_name_key) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT users_connection_id_external_id_key UNIQUE (connection_id, external_id) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT users_account_id_key UNIQUE (account_id) DEFERRABLE INITIALLY DEFERRED
 );
 CREATE INDEX users_connection_id_created_at_id_idx ON users (connection_id, created_at, id);
+CREATE INDEX users_email_keys_idx ON users USING gin (email_keys);
 
 CREATE TABLE user_tombstones (
     id uuid PRIMARY KEY,
