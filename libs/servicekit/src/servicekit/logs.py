@@ -10,6 +10,10 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 
+QUIET = 10.0  # seconds
+MAX_REMEMBERED = 256  # messages
+
+
 def configure(service: str) -> None:
     """Set up structlog and the standard library's logging; LOG_LEVEL (default INFO), LOG_FORMAT (json or pretty)."""
     level = logging.getLevelNamesMapping().get(os.environ.get("LOG_LEVEL", "INFO").upper(), logging.INFO)
@@ -42,7 +46,19 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.Except
 
 
 class _ToStructlog(logging.Handler):
+    """The libraries' messages, each at most once in QUIET seconds: some repeat one as fast as they can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
     def emit(self, record: logging.LogRecord) -> None:
+        key = (record.name, str(record.msg)[:100])
+        if record.created - self._last.get(key, 0.0) < QUIET:
+            return
+        if len(self._last) >= MAX_REMEMBERED:
+            self._last.clear()
+        self._last[key] = record.created
         log = structlog.get_logger()
         error = type(record.exc_info[1]).__name__ if record.exc_info and record.exc_info[1] else None
         keys: dict[str, Any] = {"library": record.name, "message": str(record.msg)[:300]}
