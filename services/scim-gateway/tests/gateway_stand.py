@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from contracts import CHANGE_ID_HEADER, CHANGES, OUTCOMES, SCIM_TOKEN, TOPICS, Change, Operation, Outcome
 from devstack.ports import free_port
-from scim.keys import identity_key
+from scim.keys import email_key, identity_key
 from scim_gateway.app import create_app
 from scim_gateway.endpoints import BASE
 from scim_gateway.settings import Settings
@@ -226,7 +226,8 @@ class Tenant:
             )
             await db.execute(
                 "INSERT INTO users (id, connection_id, account_id, user_name, user_name_key, external_id, active,"
-                " resource, version, created_at, last_modified) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9)",
+                " resource, version, created_at, last_modified, email_keys)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9, $10)",
                 user_id,
                 self.id,
                 account_id,
@@ -236,6 +237,7 @@ class Tenant:
                 resource["active"],
                 resource,
                 now,
+                email_keys(resource),
             )
             await db.execute(
                 "INSERT INTO connection_stats (connection_id, users) VALUES ($1, 1)"
@@ -257,6 +259,12 @@ class Tenant:
             outcome.status,
             outcome.model_dump_json().encode(),
         )
+
+
+def email_keys(resource: dict[str, Any]) -> list[str]:
+    """The keys of a user's addresses, as the provisioner keeps them."""
+    values = [resource.get("userName"), *(email.get("value") for email in resource.get("emails", ()))]
+    return sorted({key for value in values if value and (key := email_key(value))})
 
 
 async def gateway_dsn(owner_dsn: str) -> str:

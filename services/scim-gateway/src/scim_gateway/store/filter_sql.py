@@ -20,7 +20,9 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+from scim.errors import InvalidValue
 from scim.filter import And, AnyElement, Condition, Not, Or, Predicate, Target
+from scim.keys import email_key
 from scim.schema import Attribute, ResourceType
 
 
@@ -51,12 +53,24 @@ COLUMNS: Mapping[tuple[str, str | None], Column] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a table keeps what: `columns` by (attribute, sub-attribute), everything else in `resource`.
+
+    `email_keys` names, for a multi-valued attribute, the column with the `scim.keys.email_key` of each of its values
+    that is an address: an index to find candidates by.
+    """
+
+    columns: Mapping[tuple[str, str | None], Column]
+    email_keys: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Compiler:
     """Compiles for one resource type; `location` is what its resources' `meta.location` starts with."""
 
     type: ResourceType
-    columns: Mapping[tuple[str, str | None], Column]
+    layout: Layout
     location: str
     _parameters: list[Any] = field(default_factory=list)
     _aliases: int = 0
@@ -88,7 +102,7 @@ class Compiler:
                 return self._schemas_test(test)
             if name == "meta":
                 return self._meta_test(test)
-            column = self.columns.get((name, target.sub_attribute.name if target.sub_attribute else None))
+            column = self.layout.columns.get((name, target.sub_attribute.name if target.sub_attribute else None))
             if column is not None:
                 return self._column_test(column, test)
         if target.attribute.multi_valued:
@@ -109,7 +123,7 @@ class Compiler:
         else:
             item = self._member_test(f"{alias}.item", target.sub_attribute, test)
         some = f"EXISTS (SELECT FROM jsonb_array_elements({array}) AS {alias}(item) WHERE {item})"
-        return f"({array} IS NULL OR {some})" if test.operator == "ne" else some
+        return f"({array} IS NULL OR {some})" if test.operator == "ne" else self._candidates(target, test) + some
 
     def _any_element(self, target: Target, inner: Predicate) -> str:
         if target.extension is None and target.attribute.name == "meta":
@@ -119,7 +133,14 @@ class Compiler:
             return f"({element} IS NOT NULL AND ({self._element(inner, element)}))"
         alias = self._alias()
         condition = self._element(inner, f"{alias}.item")
-        return f"EXISTS (SELECT FROM jsonb_array_elements({element}) AS {alias}(item) WHERE {condition})"
+        some = f"EXISTS (SELECT FROM jsonb_array_elements({element}) AS {alias}(item) WHERE {condition})"
+        return self._candidates(target, inner) + some
+
+    def _candidates(self, target: Target, predicate: Predicate) -> str:
+        """What an index can tell beforehand, when `predicate` is that one element has a certain address."""
+        column = self.layout.email_keys.get(target.attribute.name) if target.extension is None else None
+        key = _wanted_address(predicate) if column else None
+        return f"{column} @> ARRAY[{self._bind(key)}::text] AND " if key else ""
 
     def _element(self, predicate: Predicate, element: str) -> str:
         """A predicate over one element, whose tests are on its sub-attributes."""
@@ -155,7 +176,7 @@ class Compiler:
             return self._comparison(f"{self._bind(self.type.name)}::text", sub_attribute, test)
         if sub_attribute.name == "location":
             return self._comparison(f"({self._bind(self.location)}::text || id::text)", sub_attribute, test)
-        return self._comparison(self.columns["meta", sub_attribute.name].sql, sub_attribute, test)
+        return self._comparison(self.layout.columns["meta", sub_attribute.name].sql, sub_attribute, test)
 
     def _schemas_test(self, test: Condition) -> str:
         if test.operator == "pr":
@@ -227,13 +248,13 @@ class Compiler:
         return f"t{self._aliases}"
 
 
-def sort_key(target: Target, columns: Mapping[tuple[str, str | None], Column]) -> str:
+def sort_key(target: Target, layout: Layout) -> str:
     """What rows are sorted by: the value, or the primary one (else the first) of several (RFC 7644 section 3.4.2.3).
 
     Text that is not caseExact sorts without the case of ASCII letters; a missing value is NULL.
     """
     attribute, leaf = target.attribute, _comparable(target)
-    column = columns.get((attribute.name, target.sub_attribute.name if target.sub_attribute else None))
+    column = layout.columns.get((attribute.name, target.sub_attribute.name if target.sub_attribute else None))
     if target.extension is None and column is not None:
         return column.sql if leaf.type == "dateTime" else f'{column.sql} COLLATE "C"'
     value = f"({_container(target)} -> {_quoted(attribute.name)})"
@@ -298,6 +319,19 @@ def _joined(operator: str, parts: list[str], empty: str) -> str:
 
 def _quoted(name: str | None) -> str:
     return "'" + (name or "").replace("'", "''") + "'"
+
+
+def _wanted_address(predicate: Predicate) -> str | None:
+    """The key of the address that an element must have to satisfy `predicate`; None when there is no such one."""
+    match predicate:
+        case Condition(target, "eq", str() as value) if target.leaf.name == "value":
+            try:
+                return email_key(value)
+            except InvalidValue:
+                return None  # no address that is kept has such characters
+        case And(items):
+            return next((key for item in items if (key := _wanted_address(item))), None)
+    return None
 
 
 def _uuid(value: Any) -> UUID | None:

@@ -1,6 +1,5 @@
 """Reading resources of one connection: by id, and in pages."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from scim_gateway.store.filter_sql import COLUMNS, Column, Where
+from scim_gateway.store.filter_sql import Layout, Where
 from scim_gateway.store.reading import reading
 
 _SELECTED = "id, resource, version, created_at, last_modified"
@@ -36,12 +35,11 @@ class Page:
 class Table:
     """The statements of one resource type; every one is bounded by connection, $1.
 
-    `counter` is the column of `connection_stats` with the number of rows, `columns` are the attributes that the
-    table has beside those in `resource`.
+    `counter` is the column of `connection_stats` with the number of rows.
     """
 
-    def __init__(self, name: str, counter: str, columns: Mapping[tuple[str, str | None], Column]) -> None:
-        self.columns = {**COLUMNS, **columns}
+    def __init__(self, name: str, counter: str, layout: Layout) -> None:
+        self.layout = layout
         self._name = name
         self._find = f"SELECT {_SELECTED} FROM {name} WHERE connection_id = $1 AND id = $2"
         self._count_all = f"SELECT {counter} FROM connection_stats WHERE connection_id = $1"
