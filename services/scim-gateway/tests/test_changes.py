@@ -10,6 +10,8 @@ import pytest
 
 from devstack.kafka import Kafka
 from devstack.ports import free_port
+from devstack.postgres import Postgres
+from directory import migrate
 from gateway_stand import (
     applied,
     changes_in_topic,
@@ -164,6 +166,35 @@ async def test_a_broker_that_dies_and_returns(devstack_folder, postgres_database
             assert "refused" not in names
             assert names[0] == "before"
             assert names.count("in-doubt") <= 1
+
+
+@pytest.mark.timeout(180)
+async def test_postgres_that_dies_and_returns(topics, devstack_folder):
+    async with Postgres(devstack_folder / "postgres-that-dies") as postgres:
+        await asyncio.to_thread(migrate, postgres.dsn)
+        async with opened_directory(postgres.dsn) as directory:
+            tenant = await directory.add_connection()
+            user_id = await tenant.add_user("ada@example.com")
+            dsn = directory.gateway_dsn
+        async with running(settings_for(topics, dsn)) as gateway, scripted_provisioner(topics):
+
+            async def status(path: str) -> int:
+                answer = await gateway.client.get(path, headers=tenant.auth)
+                assert answer.headers["content-type"].startswith("application/")
+                return answer.status_code
+
+            assert await status(f"/Users/{user_id}") == 200
+            await postgres.kill()
+            for _ in range(3):
+                assert await status(f"/Users/{user_id}") == 503
+            assert (await gateway.client.get(f"http://127.0.0.1:{gateway.port}/health/ready")).status_code == 503
+            await postgres.start()
+
+            async def works() -> bool:
+                posted = await gateway.client.post("/Users", json=user(), headers=tenant.auth)
+                return await status(f"/Users/{user_id}") == 200 and posted.status_code == 201
+
+            await until(works, 60)
 
 
 # --- slots ---------------------------------------------------------------------------------------------------------
