@@ -266,3 +266,17 @@ async def test_the_fence_is_what_keeps_a_batch_from_being_applied_twice(world, m
     await world.apply(world.create("twice"))
 
     assert len(await world.rows("users")) == 2
+
+
+async def test_what_is_loaded_is_found_through_its_own_index_even_on_empty_tables(world):
+    """The plan is made once, on tables without statistics, and kept while they grow."""
+    async with world.pool.acquire() as db:
+        await db.execute(f"PREPARE load AS {store.LOAD}")
+        plan = await db.fetch(f"EXPLAIN EXECUTE load ({', '.join(['NULL'] * 23)})")
+        await db.execute("DEALLOCATE load")
+    lines = [row[0].strip() for row in plan]
+
+    assert [line for line in lines if line.startswith(("->  Seq Scan", "Join Filter"))] == []
+    keyed = [line for line in lines if line.startswith("Index Cond") and "(k" in line]
+    assert keyed
+    assert all(" AND " in line for line in keyed)

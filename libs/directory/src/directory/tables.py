@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import Field, SQLModel
 
 ORGANIZATION_PROVIDER_KEY = "connections_organization_id_provider_id_key"
-ACCOUNT_EMAIL_KEY = "accounts_organization_id_email_key_key"
+ACCOUNT_EMAIL_KEY = "accounts_email_key_organization_id_key"
 
 KEY = Text(collation="C")  # compared byte by byte: already normalised
 
@@ -91,7 +91,7 @@ class Account(SQLModel, table=True):
     __tablename__ = "accounts"
     __table_args__ = (
         CheckConstraint("status IN ('active', 'suspended')", name="accounts_status_check"),
-        UniqueConstraint("organization_id", "email_key", name=ACCOUNT_EMAIL_KEY, deferrable=True, initially="DEFERRED"),
+        UniqueConstraint("email_key", "organization_id", name=ACCOUNT_EMAIL_KEY, deferrable=True, initially="DEFERRED"),
     )
 
     id: UUID = Field(primary_key=True)
@@ -178,21 +178,27 @@ class User(SQLModel, table=True):
     __tablename__ = "users"
     __table_args__ = (
         UniqueConstraint(
-            "connection_id",
             "user_name_key",
-            name="users_connection_id_user_name_key_key",
+            "connection_id",
+            name="users_user_name_key_connection_id_key",
             deferrable=True,
             initially="DEFERRED",
         ),
         UniqueConstraint(
-            "connection_id",
             "external_id",
-            name="users_connection_id_external_id_key",
+            "connection_id",
+            name="users_external_id_connection_id_key",
             deferrable=True,
             initially="DEFERRED",
         ),
         UniqueConstraint("account_id", name="users_account_id_key", deferrable=True, initially="DEFERRED"),
-        Index("users_connection_id_created_at_id_idx", "connection_id", "created_at", "id"),
+        Index(
+            "users_connection_id_created_at_id_idx",
+            "connection_id",
+            "created_at",
+            "id",
+            postgresql_where=text("version > 0"),
+        ),
         Index("users_email_keys_idx", "email_keys", postgresql_using="gin"),
     )
 
@@ -216,8 +222,8 @@ class UserTombstone(SQLModel, table=True):
 
     __tablename__ = "user_tombstones"
     __table_args__ = (
-        Index("user_tombstones_user_name_key_idx", "connection_id", "user_name_key"),
-        Index("user_tombstones_external_id_idx", "connection_id", "external_id"),
+        Index("user_tombstones_user_name_key_idx", "user_name_key", "connection_id"),
+        Index("user_tombstones_external_id_idx", "external_id", "connection_id"),
     )
 
     id: UUID = Field(primary_key=True)
@@ -246,20 +252,26 @@ class Group(SQLModel, table=True):
     __tablename__ = "groups"
     __table_args__ = (
         UniqueConstraint(
-            "connection_id",
             "display_name_key",
-            name="groups_connection_id_display_name_key_key",
+            "connection_id",
+            name="groups_display_name_key_connection_id_key",
             deferrable=True,
             initially="DEFERRED",
         ),
         UniqueConstraint(
-            "connection_id",
             "external_id",
-            name="groups_connection_id_external_id_key",
+            "connection_id",
+            name="groups_external_id_connection_id_key",
             deferrable=True,
             initially="DEFERRED",
         ),
-        Index("groups_connection_id_created_at_id_idx", "connection_id", "created_at", "id"),
+        Index(
+            "groups_connection_id_created_at_id_idx",
+            "connection_id",
+            "created_at",
+            "id",
+            postgresql_where=text("version > 0"),
+        ),
     )
 
     id: UUID = Field(primary_key=True)

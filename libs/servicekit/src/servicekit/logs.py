@@ -9,7 +9,6 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-
 QUIET = 10.0  # seconds
 MAX_REMEMBERED = 256  # messages
 

@@ -117,16 +117,18 @@ class Touched:
     groups: set[UUID] = field(default_factory=set)
     group_names: set[ResourceKey] = field(default_factory=set)
     group_external_ids: set[ResourceKey] = field(default_factory=set)
-    members: set[UUID] = field(default_factory=set)
-    """Ids that shall become members: what they are must be known."""
+    members: dict[UUID, UUID] = field(default_factory=dict)
+    """Ids that shall become members, with the connection: what they are must be known."""
     memberships: set[tuple[UUID, UUID]] = field(default_factory=set)
     """Pairs of group and member that are spoken of."""
     whole_groups: set[UUID] = field(default_factory=set)
     """Groups all of whose members must be known."""
     leaving: set[UUID] = field(default_factory=set)
     """Users and groups to be deleted: the groups that they are in must be known."""
-    nesting: set[UUID] = field(default_factory=set)
-    """Connections in which a group may become a member of another."""
+
+    def nesting(self) -> set[UUID]:
+        """Connections in which a group that the batch may make becomes a member; those that exist are found by id."""
+        return {connection_id for member_id, connection_id in self.members.items() if member_id in self.groups}
 
 
 class Directory:

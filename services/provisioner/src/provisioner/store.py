@@ -76,11 +76,10 @@ GROUP_COLUMNS = """g.id, g.connection_id, g.display_name, g.display_name_key, g.
     g.created_at, g.last_modified, g.late_fingerprint"""
 
 # One round trip for the whole batch, as arrays of rows. The emails of users that exist are looked up too: any of them
-# may become the account's. The bounds on change ids let the planner skip the partitions of other days.
+# may become the account's. The bounds on change ids let the planner skip the partitions of other days. How groups are
+# nested is read only where a group is to become a member.
 LOAD = f"""
-    WITH keys AS (
-        SELECT $1::uuid[] AS connections, $2::uuid[] AS tokens, $3::uuid[] AS changes
-    ), found_users AS MATERIALIZED (
+    WITH found_users AS MATERIALIZED (
         SELECT {USER_COLUMNS}, u.email_keys FROM users u WHERE u.id = ANY($4::uuid[])
         UNION ALL
         SELECT {USER_COLUMNS}, u.email_keys FROM unnest($5::uuid[], $6::text[]) AS k(connection_id, name)
@@ -102,8 +101,7 @@ LOAD = f"""
             JOIN accounts a ON a.organization_id = k.organization_id AND a.email_key = k.email_key
         UNION
         SELECT {ACCOUNT_COLUMNS} FROM found_users f JOIN connections c ON c.id = f.connection_id
-            CROSS JOIN unnest(f.email_keys) AS k(email_key)
-            JOIN accounts a ON a.organization_id = c.organization_id AND a.email_key = k.email_key
+            JOIN accounts a ON a.organization_id = c.organization_id AND a.email_key = ANY(f.email_keys)
     ), found_memberships AS MATERIALIZED (
         SELECT m.group_id, m.member_id FROM memberships m WHERE m.member_id = ANY($11::uuid[])
         UNION ALL
@@ -125,13 +123,13 @@ LOAD = f"""
         ARRAY(SELECT ROW(
             c.id, c.organization_id, c.deleted_at IS NULL, o.plan = 'enterprise', c.link_existing_accounts,
             ARRAY(SELECT t.id FROM tokens t
-                  WHERE t.id = ANY(keys.tokens) AND t.connection_id = c.id AND t.revoked_at IS NULL),
+                  WHERE t.id = ANY($2::uuid[]) AND t.connection_id = c.id AND t.revoked_at IS NULL),
             (SELECT jsonb_agg(jsonb_build_array(e.resource_type, e.document) ORDER BY e.urn)
              FROM extension_schemas e WHERE e.organization_id = o.id)
-        ) FROM connections c JOIN organizations o ON o.id = c.organization_id WHERE c.id = ANY(keys.connections)
+        ) FROM connections c JOIN organizations o ON o.id = c.organization_id WHERE c.id = ANY($1::uuid[])
         ) AS connections,
         ARRAY(SELECT ROW(x.change_id, x.reply) FROM outcomes x
-              WHERE x.change_id = ANY(keys.changes) AND x.change_id >= $20 AND x.change_id <= $21) AS replies,
+              WHERE x.change_id = ANY($3::uuid[]) AND x.change_id >= $20 AND x.change_id <= $21) AS replies,
         ARRAY(SELECT ROW({USER_COLUMNS}) FROM found_users u) AS users,
         ARRAY(SELECT ROW({USER_COLUMNS}) FROM users u
               WHERE u.account_id = ANY(ARRAY(SELECT id FROM found_accounts))) AS holders,
@@ -144,9 +142,10 @@ LOAD = f"""
         ARRAY(SELECT ROW(u.connection_id, u.id, 'User'::text) FROM users u WHERE u.id = ANY($22::uuid[])) AS user_ids,
         ARRAY(SELECT ROW(g.connection_id, g.id, 'Group'::text) FROM groups g
               WHERE g.id = ANY($22::uuid[])) AS group_ids,
-        ARRAY(SELECT ROW(m.group_id, m.member_id) FROM groups g JOIN memberships m ON m.group_id = g.id
-              WHERE m.member_type = 'Group' AND g.connection_id = ANY($23::uuid[])) AS nested
-    FROM keys
+        ARRAY(SELECT ROW(m.group_id, m.member_id) FROM memberships m
+              WHERE m.member_type = 'Group' AND m.group_id = ANY(ARRAY(
+                  SELECT g.id FROM groups g WHERE g.version > 0 AND g.connection_id = ANY($23::uuid[] || ARRAY(
+                      SELECT nested.connection_id FROM groups nested WHERE nested.id = ANY($22::uuid[])))))) AS nested
 """
 
 
@@ -169,7 +168,7 @@ async def load(db: Db, touched: Touched) -> Directory:
         *_columns(touched.group_external_ids),
         *_bounds(touched.changes),
         list(touched.members),
-        list(touched.nesting),
+        list(touched.nesting()),
     )
     assert row is not None
     return Directory(
@@ -283,11 +282,11 @@ ADD_MEMBERS = """
 
 # The deletion of a connection stands alone in its batch, so nothing else touches these rows.
 CLOSE_USERS = """
-    DELETE FROM users WHERE connection_id = ANY($1::uuid[])
+    DELETE FROM users WHERE connection_id = ANY($1::uuid[]) AND version > 0
     RETURNING id, connection_id, account_id, user_name_key, external_id
 """
 
-CLOSE_GROUPS = "DELETE FROM groups WHERE connection_id = ANY($1::uuid[])"
+CLOSE_GROUPS = "DELETE FROM groups WHERE connection_id = ANY($1::uuid[]) AND version > 0"
 
 ADD_LINKS = """
     INSERT INTO links (connection_id, account_id, origin, created_at)

@@ -340,8 +340,8 @@ async def test_an_id_is_compared_as_text_and_found_as_a_key(db):
 @pytest.mark.parametrize(
     ("text", "index"),
     [
-        ('userName eq "ADA@example.com"', "users_connection_id_user_name_key_key"),
-        ('externalId eq "A1" and active eq true', "users_connection_id_external_id_key"),
+        ('userName eq "ADA@example.com"', "users_user_name_key_connection_id_key"),
+        ('externalId eq "A1" and active eq true', "users_external_id_connection_id_key"),
         ('emails[type eq "work"].value eq "Ada@example.com"', "users_email_keys_idx"),
         ('emails eq "Ada@example.com"', "users_email_keys_idx"),
         ('emails[value eq "Ada@example.com"]', "users_email_keys_idx"),

@@ -195,8 +195,7 @@ def touch(touched: Touched, change: Change) -> None:
         ids = {member_id for value in members.values if (member_id := _uuid(value))}
         touched.memberships.update((change.resource_id, member_id) for member_id in ids)
         if members.op != "remove":
-            touched.members |= ids
-            touched.nesting.add(change.connection_id)
+            touched.members.update(dict.fromkeys(ids, change.connection_id))
     if replaces_all and change.operation is not Operation.CREATE:
         touched.whole_groups.add(change.resource_id)
 

@@ -61,7 +61,8 @@ class Table:
         limit: int,
     ) -> Page:
         """At most `limit` resources after the first `offset`, in the `order` (SQL) and then by creation."""
-        bounded = f"connection_id = $1 AND ({where.sql})" if where else "connection_id = $1"
+        # `version > 0` is always true; the index for lists is made of such rows (directory, migration 0001).
+        bounded = "connection_id = $1 AND version > 0" + (f" AND ({where.sql})" if where else "")
         parameters = (connection_id, *(where.parameters if where else ()))
         by = f"{order}, created_at, id" if order else "created_at, id"
         select = f"SELECT {_SELECTED} FROM {self._name} WHERE {bounded} ORDER BY {by} LIMIT {limit} OFFSET {offset}"

@@ -54,7 +54,7 @@ CREATE TABLE accounts (
     break_glass boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    CONSTRAINT accounts_organization_id_email_key_key UNIQUE (organization_id, email_key) DEFERRABLE INITIALLY DEFERRED
+    CONSTRAINT accounts_email_key_organization_id_key UNIQUE (email_key, organization_id) DEFERRABLE INITIALLY DEFERRED
 );
 
 CREATE TABLE credentials (
@@ -111,12 +111,14 @@ CREATE TABLE users (
     late_fingerprint text,
     -- Of all email addresses in the resource: any of them may become the account's, and clients look users up by them.
     email_keys text[] COLLATE "C" NOT NULL,
-    CONSTRAINT users_connection_id_user_name_key_key
-        UNIQUE (connection_id, user_name_key) DEFERRABLE INITIALLY DEFERRED,
-    CONSTRAINT users_connection_id_external_id_key UNIQUE (connection_id, external_id) DEFERRABLE INITIALLY DEFERRED,
+    -- The names lead: a plan that is made while the table is small, and kept, must find no other index that would do.
+    CONSTRAINT users_user_name_key_connection_id_key
+        UNIQUE (user_name_key, connection_id) DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT users_external_id_connection_id_key UNIQUE (external_id, connection_id) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT users_account_id_key UNIQUE (account_id) DEFERRABLE INITIALLY DEFERRED
 );
-CREATE INDEX users_connection_id_created_at_id_idx ON users (connection_id, created_at, id);
+-- For lists, which say `version > 0`, and for nothing else (see above).
+CREATE INDEX users_connection_id_created_at_id_idx ON users (connection_id, created_at, id) WHERE version > 0;
 CREATE INDEX users_email_keys_idx ON users USING gin (email_keys);
 
 CREATE TABLE user_tombstones (
@@ -127,8 +129,8 @@ CREATE TABLE user_tombstones (
     external_id text COLLATE "C",
     deleted_at timestamptz NOT NULL
 );
-CREATE INDEX user_tombstones_user_name_key_idx ON user_tombstones (connection_id, user_name_key);
-CREATE INDEX user_tombstones_external_id_idx ON user_tombstones (connection_id, external_id);
+CREATE INDEX user_tombstones_user_name_key_idx ON user_tombstones (user_name_key, connection_id);
+CREATE INDEX user_tombstones_external_id_idx ON user_tombstones (external_id, connection_id);
 
 -- A connection may change the accounts it is linked to; the link outlives the SCIM user, so a rehire finds the account.
 CREATE TABLE links (

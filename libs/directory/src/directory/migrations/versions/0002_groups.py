@@ -23,12 +23,12 @@ CREATE TABLE groups (
     created_at timestamptz NOT NULL,
     last_modified timestamptz NOT NULL,
     late_fingerprint text,
-    CONSTRAINT groups_connection_id_display_name_key_key
-        UNIQUE (connection_id, display_name_key) DEFERRABLE INITIALLY DEFERRED,
-    CONSTRAINT groups_connection_id_external_id_key
-        UNIQUE (connection_id, external_id) DEFERRABLE INITIALLY DEFERRED
+    CONSTRAINT groups_display_name_key_connection_id_key
+        UNIQUE (display_name_key, connection_id) DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT groups_external_id_connection_id_key
+        UNIQUE (external_id, connection_id) DEFERRABLE INITIALLY DEFERRED
 );
-CREATE INDEX groups_connection_id_created_at_id_idx ON groups (connection_id, created_at, id);
+CREATE INDEX groups_connection_id_created_at_id_idx ON groups (connection_id, created_at, id) WHERE version > 0;
 
 -- A member is a user or a group of the same connection; the provisioner, the only writer, keeps it so.
 CREATE TABLE memberships (
