@@ -221,6 +221,16 @@ async def test_t03_another_connections_user_is_as_unknown_as_none(world):
     assert await world.rows("users") == before
 
 
+async def test_a_removed_active_is_unassigned_and_neither_suspends_nor_reactivates(world):
+    create = world.create("ada@example.com", resource={"active": False})
+    await world.apply(create)
+
+    outcome = await world.apply_one(world.patch(create.resource_id, {"op": "remove", "path": "active"}))
+
+    assert outcome.resource == {"userName": "ada@example.com"}
+    assert (await world.account_of(create.resource_id))["status"] == "suspended"
+
+
 async def test_a_put_keeps_active_and_clears_what_it_omits(world):
     create = world.create("ada", resource={"title": "Countess", "active": False})
     await world.apply(create)

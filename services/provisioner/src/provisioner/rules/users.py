@@ -49,7 +49,7 @@ def create(directory: Directory, connection: Connection, change: Change, applied
 def replace_(directory: Directory, connection: Connection, change: Change, _: datetime) -> Decision:
     """PUT: what is omitted is cleared, except `active`."""
     user = find(directory, connection, change)
-    return changed(directory, user, change, change.resource or {})
+    return changed(directory, user, change, {"active": user.active, **(change.resource or {})})
 
 
 def patch(directory: Directory, connection: Connection, change: Change, _: datetime) -> Decision:
@@ -62,9 +62,8 @@ def patch(directory: Directory, connection: Connection, change: Change, _: datet
 def changed(directory: Directory, user: User, change: Change, resource: Json) -> Decision:
     """The user with this resource; version and lastModified stay when nothing differs (RFC 7644 section 3.5.2).
 
-    Leaving `active` out, or removing it, neither suspends nor reactivates.
+    Removing `active` unassigns it in the resource, and neither suspends nor reactivates.
     """
-    resource = {"active": user.active, **resource}
     if resource == user.resource:
         return Decision(succeeded(change, 200, user))
     user = replace(
@@ -72,7 +71,7 @@ def changed(directory: Directory, user: User, change: Change, resource: Json) ->
         user_name=resource["userName"],
         user_name_key=identity_key(resource["userName"]),
         external_id=resource.get("externalId"),
-        active=resource["active"],
+        active=resource.get("active", user.active),
         resource=resource,
         version=user.version + 1,
         last_modified=max(change.received_at, user.last_modified),
