@@ -315,6 +315,25 @@ async def test_the_sweep_forgets_expired_sessions(world: World, settings: Settin
         await until(is_swept)
 
 
+async def test_a_deletion_is_told_again_while_groups_are_left(world: World, topics: str, settings: Settings) -> None:
+    organization_id, connection_id = await world.organization(), uuid4()
+    await world.db.execute(
+        "INSERT INTO connections (id, organization_id, provider_id, deleted_at) VALUES ($1, $2, 'okta', now())",
+        *(connection_id, organization_id),
+    )
+    await world.db.execute(
+        """
+        INSERT INTO groups (id, connection_id, display_name, display_name_key, resource, version, created_at,
+            last_modified)
+        VALUES (gen_random_uuid(), $1, 'Staff', 'staff', '{}', 1, now(), now())
+        """,
+        connection_id,
+    )
+
+    async with running(settings):
+        await until(lambda: has_changes(topics, organization_id))
+
+
 async def add_user(db: asyncpg.Connection, organization_id: UUID, connection_id: UUID) -> UUID:
     """A SCIM user with its account, as the provisioner would have made them."""
     account_id, user_id, name = uuid4(), uuid4(), uuid4().hex
@@ -327,9 +346,9 @@ async def add_user(db: asyncpg.Connection, organization_id: UUID, connection_id:
     )
     await db.execute(
         """
-        INSERT INTO users (id, connection_id, account_id, user_name, user_name_key, active, resource, version,
-            created_at, last_modified)
-        VALUES ($1, $2, $3, $4, $4, true, $5, 1, now(), now())
+        INSERT INTO users (id, connection_id, account_id, user_name, user_name_key, email_keys, active, resource,
+            version, created_at, last_modified)
+        VALUES ($1, $2, $3, $4, $4, '{}', true, $5, 1, now(), now())
         """,
         *(user_id, connection_id, account_id, name, json.dumps({"userName": name})),
     )

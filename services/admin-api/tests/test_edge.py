@@ -1,13 +1,16 @@
 """What happens before and around the handlers: framing, bodies, errors, names of requests."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from admin_api import edge
 from admin_api.edge import MAX_BODY
 from admin_stand import PASSWORD, World, assert_refused, new_client
 
@@ -89,6 +92,12 @@ async def test_a_large_body_is_refused_whether_or_not_it_says_so(client: httpx.A
     assert_refused(just_right, 400, "validation")
 
 
+async def test_a_body_that_does_not_come_is_given_up(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "READ_DEADLINE", 0.05)
+
+    assert await ask(app, [("content-length", "2")], body=None) == (408, "timeout")
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -127,8 +136,8 @@ async def test_t41_framing_that_reads_two_ways_is_refused(app: FastAPI, headers:
     assert answer == (400, "validation")
 
 
-async def ask(app: FastAPI, headers: Iterable[tuple[str, str]]) -> tuple[int, str]:
-    """Status and error of a request with exactly these headers, which a client library would not send."""
+async def ask(app: FastAPI, headers: Iterable[tuple[str, str]], body: bytes | None = b"{}") -> tuple[int, str]:
+    """Status and error of a request that a client library would not send; its `body` None never comes."""
     sent = []
     scope = {
         "type": "http",
@@ -145,7 +154,9 @@ async def ask(app: FastAPI, headers: Iterable[tuple[str, str]]) -> tuple[int, st
     }
 
     async def receive() -> dict:
-        return {"type": "http.request", "body": b"{}", "more_body": False}
+        if body is None:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict) -> None:
         sent.append(message)
@@ -182,23 +193,16 @@ async def test_t57_while_postgres_is_away_the_answer_is_503_and_then_all_is_well
 ) -> None:
     person = await world.person(await world.organization())
     admin = await world.signed_in(person)
-    owner = await asyncpg.connect(postgres_server)
-    name = await world.db.fetchval("SELECT current_database()")
-    await world.db.execute("ALTER ROLE scim_admin NOLOGIN")
-    await owner.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = 'scim_admin'", name
-    )
 
-    calls = [
-        await admin.get("/api/auth/get-session"),
-        await admin.post(GENERATE, json={"providerId": "okta"}),
-        await new_client(world.app).post(SIGN_IN, json={"email": person.email, "password": PASSWORD}),
-    ]
-    ready = await admin.get("/health/ready")
-    live = await admin.get("/health/live")
+    async with kept_out(world.db, postgres_server):
+        calls = [
+            await admin.get("/api/auth/get-session"),
+            await admin.post(GENERATE, json={"providerId": "okta"}),
+            await new_client(world.app).post(SIGN_IN, json={"email": person.email, "password": PASSWORD}),
+        ]
+        ready = await admin.get("/health/ready")
+        live = await admin.get("/health/live")
 
-    await world.db.execute("ALTER ROLE scim_admin LOGIN")
-    await owner.close()
     for answer in calls:
         assert_refused(answer, 503, "unavailable")
         assert int(answer.headers["retry-after"]) > 0
@@ -206,3 +210,19 @@ async def test_t57_while_postgres_is_away_the_answer_is_503_and_then_all_is_well
     assert (ready.status_code, live.status_code) == (503, 200)
     assert (await admin.get("/api/auth/get-session")).status_code == 200
     assert (await admin.get("/health/ready")).json() == {"status": "ok", "checks": {"postgres": "ok", "kafka": "ok"}}
+
+
+@asynccontextmanager
+async def kept_out(db: asyncpg.Connection, server: str) -> AsyncIterator[None]:
+    """The service's role loses its connections to this database and gets no new ones."""
+    name = await db.fetchval("SELECT current_database()")
+    owner = await asyncpg.connect(server)
+    await db.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    try:
+        await owner.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = 'scim_admin'", name
+        )
+        yield
+    finally:
+        await db.execute(f"GRANT CONNECT ON DATABASE {name} TO PUBLIC")
+        await owner.close()

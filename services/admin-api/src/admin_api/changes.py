@@ -25,7 +25,7 @@ class KafkaAway(Exception):
 
 
 def delete_connection(connection: Connection, actor: str, now: datetime) -> Change:
-    """All users of the connection are to go; asking twice is harmless."""
+    """All users and groups of the connection are to go; asking twice is harmless."""
     return Change(
         id=uuid7(),
         organization_id=connection.organization_id,

@@ -91,7 +91,7 @@ async def get_connection(
 
 @router.post("/delete-provider-connection")
 async def delete(body: ConnectionName, principal: Admin, service: ServiceOf) -> dict[str, Any]:
-    """End the connection and its tokens; the provisioner removes its users, their accounts stay."""
+    """End the connection and its tokens; the provisioner removes its users and groups, the accounts stay."""
     organization_id = own_organization(principal, body.organization_id)
     now = datetime.now(UTC)
     connection = await mark_deleted(service, organization_id, body.provider_id, now)

@@ -1,8 +1,8 @@
 """Work that a crash or an outage left behind, looked for now and then.
 
 A connection is deleted in Postgres first and the provisioner is told afterwards: the other way round, its users could
-go while the connection stays. So the telling may be missing, and is repeated here until the users are gone. Any number
-of processes may do it at the same time; the provisioner does not mind being told twice.
+go while the connection stays. So the telling may be missing, and is repeated here until users and groups are gone. Any
+number of processes may do it at the same time; the provisioner does not mind being told twice.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ async def sweep_forever(service: Service, interval: float) -> None:
 
 
 async def sweep(service: Service, now: datetime) -> None:
-    """Forget expired sessions; ask again for the deletion of users whose connection is deleted."""
+    """Forget expired sessions; ask again for the deletions that the provisioner has not done."""
     async with service.transaction() as db:
         await sessions.delete_expired(db, now)
-        unfinished = await connections.list_deleted_with_users(db, MAX_CONNECTIONS)
+        unfinished = await connections.list_unfinished_deletions(db, MAX_CONNECTIONS)
     for connection in unfinished:
         await service.publisher.publish(delete_connection(connection, ACTOR, now))
         log.info("connection.deletion.repeated", connection_id=str(connection.id))

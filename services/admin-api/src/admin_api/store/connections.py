@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from directory.tables import Connection, Token, User
+from directory.tables import Connection, Group, Token, User
 
 
 async def list_connections(db: AsyncSession, organization_id: UUID) -> Sequence[Connection]:
@@ -55,10 +55,11 @@ async def mark_deleted(db: AsyncSession, connection_id: UUID, now: datetime) -> 
     )
 
 
-async def list_deleted_with_users(db: AsyncSession, limit: int) -> Sequence[Connection]:
-    """Deleted connections whose users the provisioner has not removed yet."""
+async def list_unfinished_deletions(db: AsyncSession, limit: int) -> Sequence[Connection]:
+    """Deleted connections whose users or groups the provisioner has not removed yet."""
     has_users = exists().where(col(User.connection_id) == Connection.id)
-    statement = select(Connection).where(col(Connection.deleted_at).is_not(None), has_users)
+    has_groups = exists().where(col(Group.connection_id) == Connection.id)
+    statement = select(Connection).where(col(Connection.deleted_at).is_not(None), or_(has_users, has_groups))
     return (await db.execute(statement.order_by(col(Connection.deleted_at)).limit(limit))).scalars().all()
 
 
