@@ -407,6 +407,25 @@ async def test_t40_logs_hold_no_query_body_or_token(gateway, script, tenant, cap
     assert tenant.token not in out + err
 
 
+async def test_concurrent_requests_log_their_own_ids(gateway, script, tenant, directory, capfd):
+    other = await directory.add_connection()
+    requests = [
+        request
+        for number in range(20)
+        for request in (
+            gateway.client.get("/Users", headers=tenant.auth),
+            gateway.client.post("/Users", json=user(f"u{number}"), headers=other.auth),
+            gateway.client.get("/Users"),
+        )
+    ]
+    capfd.readouterr()
+    await asyncio.gather(*requests)
+    lines = [line for line in capfd.readouterr().out.splitlines() if "scim.request.done" in line]
+    assert sum(str(tenant.id) in line and "change_id" not in line for line in lines) == 20
+    assert sum(str(other.id) in line and "change_id" in line for line in lines) == 20
+    assert sum("status=401" in line and "connection_id" not in line for line in lines) == 20
+
+
 # --- credentials ---------------------------------------------------------------------------------------------------
 
 
