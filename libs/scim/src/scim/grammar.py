@@ -137,15 +137,11 @@ def attribute_path(text: str) -> AttributePath | None:
     """`[URN:]attribute[.subAttribute]`; None when `text` is not one."""
     urn, colon, names = text.rpartition(":")
     attribute, dot, sub_attribute = names.partition(".")
-    if not _NAME.fullmatch(attribute) or (
-        dot and not _SUB_NAME.fullmatch(sub_attribute)
-    ):
+    if not _NAME.fullmatch(attribute) or (dot and not _SUB_NAME.fullmatch(sub_attribute)):
         return None
     if colon and not _URI.fullmatch(urn):
         return None
-    return AttributePath(
-        urn if colon else None, attribute, sub_attribute if dot else None
-    )
+    return AttributePath(urn if colon else None, attribute, sub_attribute if dot else None)
 
 
 def to_text(tree: Filter) -> str:
@@ -160,15 +156,9 @@ def to_text(tree: Filter) -> str:
         case Not(item):
             return f"not ({to_text(item)})"
         case And(items):
-            return " and ".join(
-                f"({to_text(item)})" if isinstance(item, And | Or) else to_text(item)
-                for item in items
-            )
+            return " and ".join(f"({to_text(item)})" if isinstance(item, And | Or) else to_text(item) for item in items)
         case Or(items):
-            return " or ".join(
-                f"({to_text(item)})" if isinstance(item, Or) else to_text(item)
-                for item in items
-            )
+            return " or ".join(f"({to_text(item)})" if isinstance(item, Or) else to_text(item) for item in items)
 
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -192,9 +182,7 @@ def _tokens(text: str) -> list[_Token]:
     while position < len(text):
         found = _TOKEN.match(text, position)
         if found is None:
-            raise InvalidFilter(
-                f"The filter cannot be read from character {position + 1} on."
-            )
+            raise InvalidFilter(f"The filter cannot be read from character {position + 1} on.")
         kind = found.lastindex or 0
         position = found.end()
         token = found[kind]
@@ -202,9 +190,7 @@ def _tokens(text: str) -> list[_Token]:
         if kind == _PUNCTUATION:
             depth += _DEPTH_OF[token]
             if depth > MAX_DEPTH:
-                raise InvalidFilter(
-                    f"The filter is nested more than {MAX_DEPTH} levels deep."
-                )
+                raise InvalidFilter(f"The filter is nested more than {MAX_DEPTH} levels deep.")
     return tokens
 
 
@@ -226,11 +212,7 @@ class _Parser:
         return items[0] if len(items) == 1 else Or(tuple(items))
 
     def error(self, reason: str) -> ScimError:
-        where = (
-            f"character {self.tokens[self.position][2] + 1}"
-            if self.position < len(self.tokens)
-            else "its end"
-        )
+        where = f"character {self.tokens[self.position][2] + 1}" if self.position < len(self.tokens) else "its end"
         return InvalidFilter(f"The filter is malformed at {where}: {reason}.")
 
     def _conjunction(self) -> Filter:
@@ -304,11 +286,7 @@ class _Parser:
         if operator != "pr" and operator not in OPERATORS:
             raise self.error("this is not an operator")
         self.position += 1
-        return (
-            Present(path)
-            if operator == "pr"
-            else Compare(path, operator, self._literal())
-        )
+        return Present(path) if operator == "pr" else Compare(path, operator, self._literal())
 
     def _literal(self) -> Literal:
         kind, token = self._peek("a value is missing after the operator")
@@ -328,19 +306,13 @@ class _Parser:
         return kind, token
 
     def _takes(self, punctuation: str) -> bool:
-        if (
-            self.position < len(self.tokens)
-            and self.tokens[self.position][1] == punctuation
-        ):
+        if self.position < len(self.tokens) and self.tokens[self.position][1] == punctuation:
             self.position += 1
             return True
         return False
 
     def _takes_keyword(self, keyword: str) -> bool:
-        if (
-            self.position < len(self.tokens)
-            and self.tokens[self.position][1].lower() == keyword
-        ):
+        if self.position < len(self.tokens) and self.tokens[self.position][1].lower() == keyword:
             self.position += 1
             return True
         return False
@@ -354,16 +326,12 @@ def _value_path(text: str) -> PatchPath:
     parser = _Parser(_tokens(text))
     path = attribute_path(parser.tokens[0][1])
     if path is None or len(parser.tokens) < 2 or parser.tokens[1][1] != "[":
-        raise InvalidPath(
-            "The path is not an attribute name, with or without a filter in brackets."
-        )
+        raise InvalidPath("The path is not an attribute name, with or without a filter in brackets.")
     parser.position = 2
     value_filter = parser.brackets(path)
     sub_attribute = parser.sub_attribute()
     if parser.position < len(parser.tokens):
-        raise InvalidPath(
-            "The path has something after its closing bracket that is not a sub-attribute."
-        )
+        raise InvalidPath("The path has something after its closing bracket that is not a sub-attribute.")
     return PatchPath(path, value_filter, sub_attribute)
 
 
