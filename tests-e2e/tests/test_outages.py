@@ -169,7 +169,7 @@ async def test_p3_a_create_whose_answer_was_lost_is_answered_when_it_is_repeated
     assert_error(another, 409, "uniqueness")
 
 
-async def test_p9_a_provisioner_that_was_frozen_and_replaced_commits_nothing_twice(chaos_stack: Stack, scim: Scim):
+async def test_p2_what_waited_for_a_frozen_provisioner_is_applied_once(chaos_stack: Stack, scim: Scim):
     created = await scim.create(user(title="0"))
     patch = {"op": "replace", "path": "title"}
 

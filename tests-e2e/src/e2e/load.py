@@ -1,7 +1,8 @@
 """Clients that write for a while and know afterwards what must be there.
 
-Every operation is repeated until it is acknowledged, and each PATCH writes a value of its own. So whatever was killed
-meanwhile, the end is known exactly: each user has its last title and one version for its creation and each PATCH.
+Every operation is repeated until it is acknowledged, also while an earlier try may still be under way, and each PATCH
+writes a value of its own. So whatever was killed meanwhile, the end is known exactly: each user has its last title, and
+one version for its creation and each PATCH.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from e2e.stack import until
 
 CLIENTS = 16
 TRY_AGAIN = (429, 503)
+PATIENCE = (2.0, 15.0)  # seconds until a client gives up a try, at random: below and above the server's own deadline
 BACK_OFF = 0.2  # seconds between two tries; less than the server asks for, more than nothing
 PROGRESS_DEADLINE = 120.0  # seconds
 
@@ -45,6 +47,7 @@ class Load:
     seed: int
     domain: str
     registers: list[Register] = field(default_factory=list)
+    dice: random.Random = field(default_factory=random.Random)
     acknowledged: int = 0
     repeated: int = 0
     ending: asyncio.Event = field(default_factory=asyncio.Event)
@@ -126,7 +129,8 @@ class Load:
         while True:
             tries += 1
             try:
-                response = await self.scim.request(method, path, body, **options)
+                patience = self.dice.uniform(*PATIENCE)
+                response = await self.scim.request(method, path, body, timeout=patience, **options)
             except httpx.HTTPError:
                 pass
             else:
@@ -139,7 +143,7 @@ class Load:
 @asynccontextmanager
 async def running(scim: Scim, seed: int, domain: str) -> AsyncIterator[Load]:
     """16 clients that write within the block; afterwards every acknowledged write has been checked."""
-    load = Load(scim, seed, domain)
+    load = Load(scim, seed, domain, dice=random.Random(seed))
     async with asyncio.TaskGroup() as clients:
         for number in range(CLIENTS):
             clients.create_task(load.client(number))
