@@ -295,15 +295,15 @@ class Running:
     def port(self) -> int:
         return self.settings.gateway_port
 
-    async def raw(self, *parts: bytes, timeout: float = 10) -> bytes:
-        """Send these bytes on a connection of their own; what is answered until it is closed or silent for long."""
+    async def raw(self, *parts: bytes, until_closed: bool = False) -> bytes:
+        """Send these bytes on a connection of their own; the first bytes of the answer, or all until it is closed."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             for part in parts:
                 writer.write(part)
                 await writer.drain()
-            async with asyncio.timeout(timeout):
-                return await reader.read(65536)
+            async with asyncio.timeout(10):
+                return await reader.read(-1 if until_closed else 65536)
         finally:
             writer.close()
 

@@ -273,7 +273,7 @@ def _folds(for_ascii: bool) -> Mapping[str, str]:
     """What case folding makes of each decomposed character that it changes.
 
     For a literal in ASCII those that fold into ASCII are enough: every other character, folded or not, differs from
-    all of the literal's and is greater. U+0345, the only mark that folds, goes along because it composes with others.
+    all of the literal's and is greater.
     """
     characters = (chr(code) for code in range(sys.maxunicode + 1))
     return {
@@ -281,7 +281,7 @@ def _folds(for_ascii: bool) -> Mapping[str, str]:
         for character in characters
         if (folded := character.casefold()) != character
         and unicodedata.normalize("NFD", character) == character
-        and (not for_ascii or character == "\u0345" or any(part.isascii() for part in folded))
+        and (not for_ascii or any(part.isascii() for part in folded))
     }
 
 
