@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import orjson
@@ -10,6 +12,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 QUIET = 10.0  # seconds
+MAX_FRAMES = 12
 MAX_REMEMBERED = 256  # messages
 
 
@@ -21,7 +24,7 @@ def configure(service: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _TRACEBACKS if form == "json" else structlog.processors.format_exc_info,
+        _describe_exception,
     ]
     if form == "json":
         structlog.configure(
@@ -40,8 +43,23 @@ def configure(service: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
 
 
-# Without local variables: they hold tokens, bodies and addresses (promise P15).
-_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+def describe(error: BaseException) -> str:
+    """An exception's class and where it was raised, causes included, without messages and variables.
+
+    Those may hold what was being worked on: a Postgres error ends with the row's values (promise P15).
+    """
+    frames = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+    raised = f"{type(error).__name__} at {' > '.join(frames[-MAX_FRAMES:])}"
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return f"{raised} from {describe(cause)}" if cause else raised
+
+
+def _describe_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    raised = event.pop("exc_info", None)
+    error = raised if isinstance(raised, BaseException) else sys.exc_info()[1]
+    if raised and error:
+        event["exception"] = describe(error)
+    return event
 
 
 class _ToStructlog(logging.Handler):

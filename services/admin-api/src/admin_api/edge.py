@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import time
-import traceback
 
 import structlog
 from starlette.middleware import Middleware
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from admin_api.answers import REQUEST_ID, bug, error_response
 from admin_api.errors import ApiError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, Validation
+from servicekit.logs import describe
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class Edge:
         except ApiError as error:
             await exchange.refuse(error, scope, receive)
         except Exception as error:
-            log.error("request.failed", error=type(error).__name__, where=frames_of(error))
+            log.error("request.failed", error=describe(error))
             await exchange.refuse(bug(exchange.request_id), scope, receive)
 
 
@@ -85,11 +85,6 @@ class Exchange:
         route = getattr(scope.get("route"), "path", None)
         duration_ms = round((time.perf_counter() - self._started) * 1000, 1)
         log.info("request.done", method=scope["method"], route=route, status=self._status, duration_ms=duration_ms)
-
-
-def frames_of(error: Exception) -> list[str]:
-    """Where it happened, innermost last; without the error's text, which may hold values of a row (threat T56)."""
-    return [f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 class ClientGone(Exception):

@@ -1,6 +1,5 @@
 """A batch of records: decoded, decided one by one, gathered into rows. Pure, like the rules."""
 
-import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from contracts import CHANGE_VERSION, Change, Operation, Outcome, ResourceType
 from provisioner import rules
 from provisioner.state import Account, Directory, Group, Link, Tombstone, User
+from servicekit.logs import describe
 
 QUARANTINED = (
     "The change could not be applied because of a fault on our side; it is kept for the operator, who can retry it"
@@ -269,9 +269,3 @@ def _undecodable(record: Record, error: ValidationError) -> Poison:
         )
     where = sorted({".".join(str(part) for part in problem["loc"]) for problem in error.errors(include_input=False)})
     return Poison(record, f"not a change: {', '.join(where)[:500]}")
-
-
-def describe(error: Exception) -> str:
-    """Where it failed, without the values: they may be personal."""
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))

@@ -10,10 +10,11 @@ import structlog
 
 from contracts import Change
 from provisioner import store
-from provisioner.batch import Item, NewerVersion, Poison, Record, Results, decide_all, decode, describe, split
+from provisioner.batch import Item, NewerVersion, Poison, Record, Results, decide_all, decode, split
 from provisioner.rules import touched_by
 from provisioner.store import Claim
 from servicekit.lifecycle import sleep_unless
+from servicekit.logs import describe
 
 log = structlog.get_logger()
 
@@ -83,8 +84,27 @@ class Engine:
                 raise  # not even the quarantine can be written: stop rather than drop
             log.warning("batch.isolating", partition=claim.partition, records=len(run), error=describe(error))
             return await self._isolate(claim, run)
-        await self._publish(results)
+        await self._answer(claim, results)
         return replace(claim, next_offset=_end(run))
+
+    async def _answer(self, claim: Claim, results: Results) -> None:
+        for change, outcome, _ in results.decided:
+            if outcome.status >= 400:
+                log.info(
+                    "change.refused",
+                    change_id=str(change.id),
+                    connection_id=str(change.connection_id),
+                    status=outcome.status,
+                    scim_type=outcome.scim_type,
+                )
+        log.info(
+            "batch.applied",
+            partition=claim.partition,
+            offset=claim.next_offset,
+            changes=len(results.decided),
+            quarantined=len(results.poison),
+        )
+        await self._publish(results)
 
     async def _isolate(self, claim: Claim, run: Sequence[Item]) -> Claim:
         """One by one, so that the record at fault harms no other; it is decided once more, then quarantined."""
@@ -97,7 +117,7 @@ class Engine:
                 log.error("record.quarantined", partition=claim.partition, offset=item[0].offset, error=describe(error))
                 claim = await self._apply_run(claim, [(item[0], _poison(*item, error))])
                 continue
-            await self._publish(results)
+            await self._answer(claim, results)
             claim = replace(claim, next_offset=_end([item]))
         return claim
 

@@ -32,6 +32,9 @@ PLANNED_ONCE = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+# Milliseconds. A group of 100,000 members is written in a few seconds; a batch that is cancelled is tried again, so one
+# that can never finish in time would hold its partition up.
+STATEMENT_TIMEOUT = 60_000
 NEEDED_REVISION = "0002"
 
 
@@ -91,6 +94,8 @@ def open_directory(settings: Settings) -> AbstractAsyncContextManager[asyncpg.Po
         settings.provisioner_database_url.get_secret_value(),
         service="provisioner",
         max_size=CHANGES.partitions + 1,
+        statement_timeout=STATEMENT_TIMEOUT,
+        resets=False,  # a batch leaves nothing in its session
         settings=PLANNED_ONCE,
     )
 
