@@ -273,6 +273,19 @@ async def test_a_bulk_change_stops_after_so_many_errors(world):
     assert [row["user_name"] for row in await world.rows("users")] == ["ada"]
 
 
+async def test_an_operation_that_the_gateway_refused_counts_and_is_logged(world):
+    refusal = {"status": 400, "scim_type": "invalidValue", "detail": "userName is required"}
+    refused = world.change(Operation.CREATE, refusal=refusal)
+    changes = [world.create("ada"), refused, world.create("bob")]
+    bulk = world.change(Operation.BULK, resource_type=ResourceType.BULK, changes=changes, fail_on_errors=1)
+
+    outcome = await world.apply_one(bulk)
+
+    assert [(part.status, part.scim_type) for part in outcome.outcomes] == [(201, None), (400, "invalidValue")]
+    assert (await world.outcome(refused.id)).detail == "userName is required"
+    assert [row["user_name"] for row in await world.rows("users")] == ["ada"]
+
+
 async def test_an_organizations_own_schema_is_patched_like_any_other(world):
     urn = "urn:example:params:scim:schemas:extension:badge:2.0:User"
     badge = {"name": "badge", "type": "string", "multiValued": False}

@@ -9,6 +9,7 @@ from contracts.changes import (
     MemberChange,
     Operation,
     Outcome,
+    Refusal,
     RequestSummary,
     ResourceType,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "MemberChange",
     "Operation",
     "Outcome",
+    "Refusal",
     "RequestSummary",
     "ResourceType",
     "Topic",

@@ -53,6 +53,14 @@ class MemberChange(Message):
     values: tuple[str, ...]
 
 
+class Refusal(Message):
+    """An operation of a Bulk request that the gateway could not read: it takes its place, counts and is logged."""
+
+    status: int
+    scim_type: str | None = None
+    detail: str
+
+
 class RequestSummary(Message):
     """What the client sent, fit for the provisioning log: passwords and secrets masked, body up to 16 KB."""
 
@@ -66,8 +74,8 @@ class Change(Message):
 
     `resource` holds a canonical SCIM resource (create, replace), `patch` the canonical operations (patch); a group's
     membership is in neither of them but in `members`, in order. A Bulk request holds its operations as `changes`, to be
-    decided in that order until `fail_on_errors` of them were refused. Times are the gateway's, in UTC; `deadline` is
-    when it stops waiting for the outcome.
+    decided in that order until `fail_on_errors` of them were refused; one that could not be read has a `refusal`. Times
+    are the gateway's, in UTC; `deadline` is when it stops waiting for the outcome.
     """
 
     version: Literal[1] = CHANGE_VERSION
@@ -84,6 +92,7 @@ class Change(Message):
     members: list[MemberChange] | None = None
     changes: list["Change"] | None = None
     fail_on_errors: int | None = None
+    refusal: Refusal | None = None
     if_match: str | None = None
     fingerprint: str | None = None
     received_at: datetime

@@ -11,7 +11,7 @@ from contracts import Change, Operation, ResourceType
 from provisioner.rules import groups, users
 from provisioner.rules.decision import Decision, failed, succeeded
 from provisioner.state import Connection, Directory, Touched
-from scim.errors import Forbidden, ScimError, Unauthorized
+from scim.errors import Forbidden, ScimError, Unauthorized, error_of
 
 __all__ = ["Decision", "apply", "decide", "failed", "succeeded", "touched_by"]
 
@@ -33,6 +33,8 @@ def decide(directory: Directory, change: Change, applied_at: datetime) -> Decisi
         connection = admit(directory, change)
         if change.resource_type is ResourceType.CONNECTION:
             return Decision(succeeded(change, 204), closed_connection=change.connection_id)
+        if change.refusal:
+            raise error_of(change.refusal.status, change.refusal.scim_type, change.refusal.detail)
         return RULES[change.resource_type, change.operation](directory, connection, change, applied_at)
     except ScimError as error:
         return Decision(failed(change, error.status, error.scim_type, error.detail))
