@@ -54,12 +54,15 @@ async def topics(kafka_bootstrap: str) -> AsyncIterator[str]:
         await admin.close()
 
 
+def settings_of(world, bootstrap: str) -> Settings:
+    dsn = SecretStr(world.role_dsn)
+    return Settings(provisioner_database_url=dsn, kafka_bootstrap=bootstrap, health_port=free_port())
+
+
 @asynccontextmanager
 async def provisioner(world, bootstrap: str) -> AsyncIterator[Settings]:
     """The service, in this process, ready."""
-    settings = Settings(
-        provisioner_database_url=SecretStr(world.role_dsn), kafka_bootstrap=bootstrap, health_port=free_port()
-    )
+    settings = settings_of(world, bootstrap)
     stopping = asyncio.Event()
     task = asyncio.create_task(serve(settings, stopping))
     try:
@@ -164,8 +167,7 @@ async def test_an_offset_outside_the_log_stops_with_a_clear_reason(world, topics
     )
 
     with pytest.raises(StartupError, match="99"):
-        async with provisioner(world, topics):
-            await asyncio.sleep(20)
+        await asyncio.wait_for(serve(settings_of(world, topics), asyncio.Event()), 20)
 
 
 async def test_two_provisioners_share_the_partitions_and_lose_nothing_when_one_leaves(world, topics):
