@@ -11,13 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from scim.errors import InvalidPath, InvalidSyntax, InvalidValue, PayloadTooLarge, ScimError
-from scim.operations import Operation
-from scim.patch import parse_patch
-from scim.resource import parse_resource
-from scim.schema import ResourceType
 from scim.urns import BULK_REQUEST, BULK_RESPONSE
 
 MAX_OPERATIONS = 100
@@ -31,48 +27,53 @@ _REFERENCE = "bulkId:"
 _QUOTED_REFERENCE = re.compile(r'"bulkId:([^"\\]*)"')
 
 
+class Endpoint(Protocol):
+    """A resource type as its own endpoint reads it; both methods raise ScimError."""
+
+    def resource_content(self, document: Any) -> Any:
+        """What the body of a POST or PUT means."""
+
+    def patch_content(self, document: Any, resource_id: str) -> Any:
+        """What the body of a PATCH means."""
+
+
 @dataclass(slots=True)
-class BulkOperation:
+class BulkOperation[T: Endpoint]:
     """One operation; `position` is its place in the request, from 0.
 
-    `resource_id` is the target's, or the new one's for a POST. `resource` is canonical (POST, PUT), `patch` are the
-    canonical operations (PATCH). With an `error` it is refused: then only what could be read is there.
+    `resource_id` is the target's, or the new one's for a POST. `data` is as sent, `content` what the endpoint made of
+    it. With an `error` it is refused: then only what could be read is there.
     """
 
     position: int
     method: Method | None = None
-    resource_type: ResourceType | None = None
+    endpoint: T | None = None
     resource_id: str | None = None
     bulk_id: str | None = None
     version: str | None = None
     data: Any = None
-    resource: dict[str, Any] | None = None
-    patch: list[Operation] | None = None
+    content: Any = None
     error: ScimError | None = None
     refers_to: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
-class BulkRequest:
+class BulkRequest[T: Endpoint]:
     """Operations in the order in which they are to be decided, until `fail_on_errors` of them were refused."""
 
-    operations: list[BulkOperation]
+    operations: list[BulkOperation[T]]
     fail_on_errors: int | None = None
 
 
-def parse_bulk(
-    document: Any,
-    resource_types: Iterable[ResourceType],
-    mint: Callable[[], str],
-    max_operations: int = MAX_OPERATIONS,
-) -> BulkRequest:
-    """Read a BulkRequest message.
+def parse_bulk[T: Endpoint](
+    document: Any, endpoints: Mapping[str, T], mint: Callable[[], str], max_operations: int = MAX_OPERATIONS
+) -> BulkRequest[T]:
+    """Read a BulkRequest message; `endpoints` by their path, such as `/Users`.
 
     Raises InvalidSyntax or InvalidValue for a malformed message, PayloadTooLarge for too many operations.
     """
     message = _message_of(document)
     items = _items_of(message, max_operations)
-    endpoints = {resource_type.endpoint: resource_type for resource_type in resource_types}
     operations = [_operation_of(position, item, endpoints) for position, item in enumerate(items)]
     creates = _creates_of(operations)
     for create in creates.values():
@@ -125,7 +126,7 @@ def _lower_names(item: Mapping[str, Any]) -> dict[str, Any]:
 # --- one operation --------------------------------------------------------------------------------------------------
 
 
-def _operation_of(position: int, item: Any, endpoints: Mapping[str, ResourceType]) -> BulkOperation:
+def _operation_of(position: int, item: Any, endpoints: Mapping[str, Any]) -> BulkOperation:
     """The operation without its content; what is malformed in it is its `error`."""
     operation = BulkOperation(position)
     try:
@@ -135,7 +136,7 @@ def _operation_of(position: int, item: Any, endpoints: Mapping[str, ResourceType
     return operation
 
 
-def _read_frame(operation: BulkOperation, item: Any, endpoints: Mapping[str, ResourceType]) -> None:
+def _read_frame(operation: BulkOperation, item: Any, endpoints: Mapping[str, Any]) -> None:
     if not isinstance(item, dict):
         raise InvalidSyntax("An operation is a JSON object.")
     given = _lower_names(item)
@@ -143,8 +144,8 @@ def _read_frame(operation: BulkOperation, item: Any, endpoints: Mapping[str, Res
     method = given.get("method")
     operation.method = _METHODS.get(method.upper()) if isinstance(method, str) else None
     path = _text(given.get("path"), "path", MAX_PATH) or ""
-    endpoint, slash, resource_id = path.removeprefix("/").partition("/")
-    operation.resource_type = endpoints.get(f"/{endpoint}")
+    name, slash, resource_id = path.removeprefix("/").partition("/")
+    operation.endpoint = endpoints.get(f"/{name}")
     operation.resource_id = resource_id or None
     operation.version = _text(given.get("version"), "version", MAX_BULK_ID)
     operation.data = given.get("data")
@@ -154,15 +155,15 @@ def _read_frame(operation: BulkOperation, item: Any, endpoints: Mapping[str, Res
 def _check_frame(operation: BulkOperation, *, has_id: bool) -> None:
     if operation.method is None:
         raise InvalidValue("method must be POST, PUT, PATCH or DELETE.")
-    if operation.resource_type is None:
+    if operation.endpoint is None:
         raise InvalidPath("path must name a collection or a resource of it, such as /Users or /Users/{id}.")
     if operation.method == "POST":
         if has_id:
-            raise InvalidPath(f"The path of a POST must be {operation.resource_type.endpoint}, without an id.")
+            raise InvalidPath("The path of a POST must be a collection, without an id.")
         if operation.bulk_id is None:
             raise InvalidValue("bulkId is required for a POST.")
     elif operation.resource_id is None or "/" in operation.resource_id:
-        raise InvalidPath(f"The path must be {operation.resource_type.endpoint}/ and the id of a resource.")
+        raise InvalidPath(f"The path of a {operation.method} must end in the id of a resource.")
     if operation.method != "DELETE" and not isinstance(operation.data, dict):
         raise InvalidSyntax(f"data must be an object for {operation.method}.")
 
@@ -192,20 +193,20 @@ def _read_content(operation: BulkOperation, creates: Mapping[str, BulkOperation]
     try:
         if operation.method != "POST":
             operation.resource_id = references.resolved(operation.resource_id)
-        _parse_data(operation, references)
+        operation.content = _content_of(operation, references)
     except ScimError as error:
         operation.error = error
     operation.refers_to = references.found
 
 
-def _parse_data(operation: BulkOperation, references: "_References") -> None:
-    resource_type = operation.resource_type
-    assert resource_type is not None
-    if operation.method in ("POST", "PUT"):
-        operation.resource = parse_resource(resource_type, references.resolved(operation.data))
-    elif operation.method == "PATCH":
-        data = references.resolved(operation.data)
-        operation.patch = parse_patch(resource_type, data, resource_id=operation.resource_id)
+def _content_of(operation: BulkOperation, references: "_References") -> Any:
+    assert operation.endpoint is not None
+    if operation.method == "DELETE":
+        return None
+    data = references.resolved(operation.data)
+    if operation.method == "PATCH":
+        return operation.endpoint.patch_content(data, operation.resource_id or "")
+    return operation.endpoint.resource_content(data)
 
 
 # --- references -----------------------------------------------------------------------------------------------------
