@@ -286,6 +286,16 @@ async def test_an_operation_that_the_gateway_refused_counts_and_is_logged(world)
     assert [row["user_name"] for row in await world.rows("users")] == ["ada"]
 
 
+async def test_t20_a_bulk_change_of_a_revoked_token_is_refused_as_a_whole(world):
+    bulk = world.change(Operation.BULK, resource_type=ResourceType.BULK, changes=[world.create("ada")])
+    await world.owner.execute("UPDATE tokens SET revoked_at = now()")
+
+    outcome = await world.apply_one(bulk)
+
+    assert (outcome.status, outcome.outcomes) == (401, None)
+    assert len(await world.rows("outcomes")) == 1
+
+
 async def test_an_organizations_own_schema_is_patched_like_any_other(world):
     urn = "urn:example:params:scim:schemas:extension:badge:2.0:User"
     badge = {"name": "badge", "type": "string", "multiValued": False}

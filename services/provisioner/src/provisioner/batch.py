@@ -236,6 +236,9 @@ def _decide_one(directory: Directory, results: Results, record: Record, change: 
 
 def _decide_bulk(directory: Directory, results: Results, bulk: Change, applied_at: datetime) -> None:
     """Each operation on the state that those before it left, until `fail_on_errors` of them were refused."""
+    if refused := rules.refused(directory, bulk):
+        results.add(bulk, refused)
+        return
     outcomes: list[Outcome] = []
     errors = 0
     for change in bulk.changes or ():

@@ -13,7 +13,7 @@ from provisioner.rules.decision import Decision, failed, succeeded
 from provisioner.state import Connection, Directory, Touched
 from scim.errors import Forbidden, ScimError, Unauthorized, error_of
 
-__all__ = ["Decision", "apply", "decide", "failed", "succeeded", "touched_by"]
+__all__ = ["Decision", "apply", "decide", "failed", "refused", "succeeded", "touched_by"]
 
 RULES = {
     (ResourceType.USER, Operation.CREATE): users.create,
@@ -38,6 +38,15 @@ def decide(directory: Directory, change: Change, applied_at: datetime) -> Decisi
         return RULES[change.resource_type, change.operation](directory, connection, change, applied_at)
     except ScimError as error:
         return Decision(failed(change, error.status, error.scim_type, error.detail))
+
+
+def refused(directory: Directory, change: Change) -> Decision | None:
+    """The refusal of a change whose connection, token or plan is gone, whatever it asks for."""
+    try:
+        admit(directory, change)
+    except ScimError as error:
+        return Decision(failed(change, error.status, error.scim_type, error.detail))
+    return None
 
 
 def apply(directory: Directory, decision: Decision) -> None:
