@@ -27,6 +27,7 @@ from scim_gateway.outcomes import Outcomes
 from scim_gateway.publisher import STOP_SECONDS, Publisher
 from scim_gateway.served import SERVED
 from scim_gateway.settings import Settings
+from scim_gateway.store.filter_sql import fold_map
 from servicekit.health import Health
 from servicekit.postgres import check_revision, open_pool
 
@@ -95,6 +96,7 @@ async def not_offered(request: Request) -> Response:
 async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gateway]:
     """The parts, running; closed in reverse order, so that what was accepted is flushed before Postgres goes."""
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(fold_map, True)  # now, so that no request waits for it
         pepper = settings.token_pepper.get_secret_value().encode()
         reachability = Reachability()
         pool = await stack.enter_async_context(

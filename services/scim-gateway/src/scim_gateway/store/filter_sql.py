@@ -229,7 +229,7 @@ class Compiler:
             return value
         if leaf.identifier == "identity":
             value = f"trim({value})"
-        alias, folds = self._alias(), self._bind(_folds(literal.isascii()))
+        alias, folds = self._alias(), self._bind(fold_map(literal.isascii()))
         folded = (
             f"(SELECT normalize(string_agg(coalesce({folds}::jsonb ->> {alias}.c, {alias}.c), '' ORDER BY {alias}.i))"
             f" FROM string_to_table(normalize({value}, NFD), NULL) WITH ORDINALITY AS {alias}(c, i))"
@@ -269,19 +269,19 @@ def sort_key(target: Target, layout: Layout) -> str:
 
 
 @cache
-def _folds(for_ascii: bool) -> Mapping[str, str]:
-    """What case folding makes of each decomposed character that it changes.
+def fold_map(for_ascii: bool) -> Mapping[str, str]:
+    """What case folding makes of each decomposed character that it changes. Takes half a second, once.
 
     For a literal in ASCII those that fold into ASCII are enough: every other character, folded or not, differs from
     all of the literal's and is greater.
     """
+    if for_ascii:
+        return {c: folded for c, folded in fold_map(False).items() if any(part.isascii() for part in folded)}
     characters = (chr(code) for code in range(sys.maxunicode + 1))
     return {
         character: folded
         for character in characters
-        if (folded := character.casefold()) != character
-        and unicodedata.normalize("NFD", character) == character
-        and (not for_ascii or any(part.isascii() for part in folded))
+        if (folded := character.casefold()) != character and unicodedata.normalize("NFD", character) == character
     }
 
 
