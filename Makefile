@@ -1,6 +1,6 @@
 # Every command of the repository; CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run clean-run test conformance lint format env broken
+.PHONY: help run clean-run test conformance bench-scim lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml)
 # An interpreter that was removed leaves an environment behind that looks complete.
@@ -20,6 +20,9 @@ test: .venv/.complete ## run all tests; ARGS="libs/scim -k filter" runs some, LO
 
 conformance: .venv/.complete ## play the identity providers' cases against a server: URL=... TOKEN=... [ARGS=...]
 	@$(BIN)/python -m e2e.conformance --url "$(URL)" --token "$(TOKEN)" $(ARGS)
+
+bench-scim: .venv/.complete ## measure libs/scim: microseconds for each request
+	@$(BIN)/python bench/library.py
 
 lint: .venv/.complete ## check style, types and import rules
 	@$(BIN)/ruff check
