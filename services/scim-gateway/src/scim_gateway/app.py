@@ -33,7 +33,7 @@ from servicekit.postgres import check_revision, open_pool
 
 log = structlog.get_logger()
 
-NEEDED_REVISION = "0001"
+NEEDED_REVISION = "0002"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 

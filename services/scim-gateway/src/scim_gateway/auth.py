@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from contracts import SCIM_TOKEN
 from scim.errors import Forbidden, Unauthorized
+from scim_gateway.served import Catalog, catalog
 from scim_gateway.store import tokens
 from servicekit import bearer
 
@@ -25,12 +26,13 @@ _ABSENT = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The connection that a request acts for."""
+    """The connection that a request acts for, and what its organization is served."""
 
     id: UUID
     organization_id: UUID
     token_id: UUID
     provider_id: str
+    served: Catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class Authenticator:
             raise _refused()
         if row.plan != "enterprise":
             raise Forbidden("Directory sync needs the enterprise plan; ask the owner of the organization.")
-        return Connection(row.connection_id, row.organization_id, row.token_id, row.provider_id)
+        return Connection(
+            row.connection_id, row.organization_id, row.token_id, row.provider_id, catalog(row.extensions)
+        )
 
     async def _row_of(self, digest: bytes) -> tokens.TokenRow | None:
         known = self._known.get(digest)

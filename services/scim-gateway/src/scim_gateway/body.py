@@ -16,16 +16,19 @@ DISCARD_SECONDS = 2.0
 _TYPES = frozenset(("application/scim+json", "application/json"))
 
 
-async def read_body(request: Request, limit: int, deadline: float) -> tuple[Any, int]:
+async def read_body(request: Request, limit: int, advice: str, deadline: float) -> tuple[Any, int]:
     """The parsed body and its size in bytes.
 
-    `limit` is in bytes and counted while reading, `deadline` in seconds. A missing Content-Type is read as JSON, any
-    parameter of it is accepted (RFC 7644 section 8.1 wants both types, clients add charsets of all kinds).
+    `limit` is in bytes and counted while reading, `advice` what to do beyond it, `deadline` in seconds. A missing
+    Content-Type is read as JSON, any parameter of it is accepted (RFC 7644 section 8.1 wants both types, clients add
+    charsets of all kinds).
     """
     _check_content_type(request.headers.get("content-type"))
     try:
         async with asyncio.timeout(deadline):
             data = await _read_or_discard(request, limit)
+    except PayloadTooLarge as error:
+        raise PayloadTooLarge(f"{error.detail} Instead, {advice}.") from error
     except TimeoutError as error:
         raise RequestTimeout(f"The body did not arrive within {deadline:g} seconds.") from error
     if not data:
@@ -82,4 +85,4 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limit // 1024} KB; send it in smaller requests.")
+    return PayloadTooLarge(f"The body is larger than {limit // 1024} KB.")

@@ -37,12 +37,11 @@ class Changes:
         self._deadline = deadline
         self._fingerprint_key = key
 
-    def create(
-        self, connection: Connection, served: Served, resource: dict[str, Any], request: RequestSummary
-    ) -> Change:
+    def create(self, connection: Connection, served: Served, request: RequestSummary, **content: Any) -> Change:
         """A create, with the id of the new resource and the fingerprint that recognises a repetition of it."""
-        marks = {"resource": resource, "fingerprint": fingerprint(self._fingerprint_key, resource)}
-        return self.change(connection, served, Operation.CREATE, uuid7(), request, **marks)
+        members = [value for change in content.get("members", ()) for value in change.values]
+        mark = fingerprint(self._fingerprint_key, {**content["resource"], **({"members": members} if members else {})})
+        return self.change(connection, served, Operation.CREATE, uuid7(), request, fingerprint=mark, **content)
 
     def change(
         self,
@@ -53,7 +52,7 @@ class Changes:
         request: RequestSummary,
         **content: Any,
     ) -> Change:
-        """A change received now; `content` is what its operation needs (`resource`, `patch`, `if_match`)."""
+        """A change received now; `content` is what its operation needs (`resource`, `patch`, `members`, `if_match`)."""
         received_at = datetime.now(UTC)
         return Change(
             id=uuid7(),

@@ -1,4 +1,4 @@
-"""ServiceProviderConfig, Schemas, ResourceTypes: rendered once, generated from what is served (RFC 7644 section 4)."""
+"""ServiceProviderConfig, Schemas, ResourceTypes, generated from what the connection is served (RFC 7644 section 4)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,30 +10,29 @@ from starlette.responses import Response
 from scim import discovery
 from scim.discovery import Features
 from scim.errors import Forbidden
+from scim.schema import ResourceType
 from scim_gateway.answers import ScimResponse, json_response
 from scim_gateway.auth import authenticate
 from scim_gateway.endpoints import Handler
-from scim_gateway.served import SERVED
 
 FEATURES = Features(bulk=False, cursor=False)
 
-_TYPES = [served.type for served in SERVED]
+type Describe = Callable[[list[ResourceType], str], Mapping[str, Any]]
 
 
 def handlers(base_url: str) -> Mapping[str, Handler]:
     """The handler of each discovery path."""
+    config = orjson.dumps(discovery.service_provider_config(base_url, FEATURES))
     return {
-        "/ServiceProviderConfig": _fixed(discovery.service_provider_config(base_url, FEATURES)),
-        "/Schemas": _fixed(discovery.schemas_list(_TYPES, base_url)),
-        "/Schemas/{id}": _found(lambda name: discovery.find_schema(_TYPES, name, base_url)),
-        "/ResourceTypes": _fixed(discovery.resource_types_list(_TYPES, base_url)),
-        "/ResourceTypes/{id}": _found(lambda name: discovery.find_resource_type(_TYPES, name, base_url)),
+        "/ServiceProviderConfig": _fixed(config),
+        "/Schemas": _described(lambda types, _: discovery.schemas_list(types, base_url)),
+        "/Schemas/{id}": _described(lambda types, name: discovery.find_schema(types, name, base_url)),
+        "/ResourceTypes": _described(lambda types, _: discovery.resource_types_list(types, base_url)),
+        "/ResourceTypes/{id}": _described(lambda types, name: discovery.find_resource_type(types, name, base_url)),
     }
 
 
-def _fixed(document: Mapping[str, Any]) -> Handler:
-    body = orjson.dumps(document)
-
+def _fixed(body: bytes) -> Handler:
     async def answer(request: Request) -> Response:
         await authenticate(request)
         _refuse_filter(request)
@@ -42,11 +41,14 @@ def _fixed(document: Mapping[str, Any]) -> Handler:
     return answer
 
 
-def _found(find: Callable[[str], Mapping[str, Any]]) -> Handler:
+def _described(describe: Describe) -> Handler:
+    """Answers what `describe` makes of the connection's resource types and the id in the path."""
+
     async def answer(request: Request) -> Response:
-        await authenticate(request)
+        connection = await authenticate(request)
         _refuse_filter(request)
-        return json_response(find(request.path_params["id"]))
+        types = [served.type for served in connection.served.values()]
+        return json_response(describe(types, request.path_params.get("id", "")))
 
     return answer
 

@@ -6,9 +6,9 @@ import asyncpg
 from starlette.requests import Request
 
 from scim_gateway.admission import Slots
-from scim_gateway.auth import Authenticator
+from scim_gateway.auth import Authenticator, Connection
 from scim_gateway.changes import Changes
-from scim_gateway.endpoints import BASE
+from scim_gateway.endpoints import BASE, ENDPOINT
 from scim_gateway.served import Served
 from scim_gateway.settings import Settings
 
@@ -31,6 +31,11 @@ class Gateway:
 
 def gateway_of(request: Request) -> Gateway:
     return request.app.state.gateway
+
+
+def served_of(request: Request, connection: Connection) -> Served:
+    """The resource type that the request's route belongs to, as the connection knows it."""
+    return connection.served[request.scope[ENDPOINT]]
 
 
 def base_url(settings: Settings) -> str:

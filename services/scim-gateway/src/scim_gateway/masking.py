@@ -14,20 +14,43 @@ _SECRET = re.compile(r"password|passphrase|secret|token|credential|private.?key|
 
 def summarize(method: str, path: str, body: Any, size: int) -> RequestSummary:
     """The request as an administrator may see it; a larger body is kept as the beginning of its text."""
-    masked = mask(body)
-    if size > MAX_BODY:
-        masked = orjson.dumps(masked)[:MAX_BODY].decode(errors="ignore")
-    return RequestSummary(method=method, path=path, body=masked)
+    if size <= MAX_BODY:
+        return RequestSummary(method=method, path=path, body=mask(body))
+    beginning = orjson.dumps(_Mask(MAX_BODY).copy(body))[:MAX_BODY]
+    return RequestSummary(method=method, path=path, body=beginning.decode(errors="ignore"))
 
 
 def mask(value: Any) -> Any:
     """A copy of `value` without secrets: members of a secret's name, and the value of a PATCH operation on one."""
-    if isinstance(value, dict):
-        hidden = _names_secret(value)
-        return {name: MASK if _is_secret(name, item, hidden) else mask(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [mask(item) for item in value]
-    return value
+    return _Mask(None).copy(value)
+
+
+class _Mask:
+    """Copies what comes first; what lies beyond `left` bytes of JSON is not looked at."""
+
+    def __init__(self, left: int | None) -> None:
+        self._left = left
+
+    def copy(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            hidden = _names_secret(value)
+            return {
+                name: MASK if _is_secret(name, item, hidden) else self.copy(item)
+                for name, item in value.items()
+                if self._spend(len(name) + 4)
+            }
+        if isinstance(value, list):
+            return [self.copy(item) for item in value if self._spend(1)]
+        self._spend(len(value) if isinstance(value, str) else 1)
+        return value
+
+    def _spend(self, size: int) -> bool:
+        """Whether there is room for more; `size` is at most what the JSON of it takes."""
+        if self._left is None:
+            return True
+        fits = self._left > 0
+        self._left -= size
+        return fits
 
 
 def _names_secret(value: dict[str, Any]) -> bool:

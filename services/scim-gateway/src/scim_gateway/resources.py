@@ -1,5 +1,6 @@
 """The SCIM operations on resources, the same for every resource type (RFC 7644 section 3)."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -8,49 +9,47 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contracts import Operation, Outcome, RequestSummary
-from scim import patch as scim_patch
-from scim.errors import InvalidPath, NotFound, error_of
+from contracts import Change, Operation, Outcome, RequestSummary
+from scim.errors import InvalidPath, NotFound, Unavailable, error_of
 from scim.filter import find_target, resolve_filter
 from scim.listing import ListQuery, list_response
 from scim.projection import Projection
-from scim.resource import parse_resource, render
-from scim_gateway.answers import ScimResponse, json_response
+from scim.resource import render
+from scim_gateway.answers import json_response
 from scim_gateway.auth import Connection, authenticate
 from scim_gateway.body import read_body
-from scim_gateway.gateway import Gateway, gateway_of
+from scim_gateway.gateway import Gateway, gateway_of, served_of
 from scim_gateway.masking import summarize
-from scim_gateway.served import Served, resource_type
+from scim_gateway.served import Served
 from scim_gateway.store.filter_sql import Compiler, sort_key
-from scim_gateway.store.resources import Stored
+from scim_gateway.store.resources import Stored, TooMany
 
 
 async def create(request: Request) -> Response:
     """POST to the collection: 201 with the resource."""
     connection = await authenticate(request)
-    served, projection = resource_type(request), projection_of(request)
+    served, projection = served_of(request, connection), projection_of(request)
     document, summary = await read(request, connection, served)
-    changes = gateway_of(request).changes
-    change = changes.create(connection, served, parse_resource(served.type, document), summary)
-    return answer(request, served, projection, await changes.submit(change))
+    change = gateway_of(request).changes.create(connection, served, summary, **served.resource_content(document))
+    return await submit(request, served, projection, change)
 
 
 async def replace(request: Request) -> Response:
     """PUT: 200 with the resource."""
     connection = await authenticate(request)
-    served, projection = resource_type(request), projection_of(request)
+    served, projection = served_of(request, connection), projection_of(request)
     document, summary = await read(request, connection, served)
-    resource = parse_resource(served.type, document)
-    return await change(request, connection, projection, Operation.REPLACE, summary, resource=resource)
+    content = served.resource_content(document)
+    return await change(request, connection, projection, Operation.REPLACE, summary, **content)
 
 
 async def patch(request: Request) -> Response:
-    """PATCH: 200 with the resource."""
+    """PATCH: 200 with the resource, 204 for a group that is too large to be read for an answer."""
     connection = await authenticate(request)
-    served, projection = resource_type(request), projection_of(request)
+    served, projection = served_of(request, connection), projection_of(request)
     document, summary = await read(request, connection, served)
-    operations = scim_patch.operations_to_json(scim_patch.parse_patch(served.type, document))
-    return await change(request, connection, projection, Operation.PATCH, summary, patch=operations)
+    content = served.patch_content(document, request.path_params["id"])
+    return await change(request, connection, projection, Operation.PATCH, summary, **content)
 
 
 async def delete(request: Request) -> Response:
@@ -63,16 +62,17 @@ async def delete(request: Request) -> Response:
 async def get(request: Request) -> Response:
     """GET by id: 200 with the resource, 304 when the client has this version."""
     connection = await authenticate(request)
-    served, gateway = resource_type(request), gateway_of(request)
+    served, gateway = served_of(request, connection), gateway_of(request)
     projection = projection_of(request)
     resource_id = resource_id_of(request, served)
-    stored = await served.table.find(gateway.pool, connection.id, resource_id)
+    base_url = gateway.base_url if projection.wants(served.table.relation.attribute) else None
+    stored = await served.table.find(gateway.pool, connection.id, resource_id, base_url)
     if stored is None:
         raise NotFound(f"{served.type.name} not found")
     headers = {"ETag": etag(stored.version)}
     if has_version(request.headers.get("if-none-match"), stored.version):
         return Response(status_code=304, headers=headers)
-    return ScimResponse(orjson.dumps(projection.apply(served.type, rendered(gateway, served, stored))), 200, headers)
+    return json_response(rendered(gateway, served, stored, projection), 200, headers)
 
 
 async def search(request: Request) -> Response:
@@ -84,16 +84,16 @@ async def search(request: Request) -> Response:
 async def search_by_post(request: Request) -> Response:
     """POST to `.search`: the same, with the query in the body, where no log keeps it (threat T40)."""
     connection = await authenticate(request)
-    document, _ = await read(request, connection, resource_type(request))
+    document, _ = await read(request, connection, served_of(request, connection))
     return await listing(request, connection, ListQuery.from_search_request(document))
 
 
 async def listing(request: Request, connection: Connection, query: ListQuery) -> Response:
     """The page that `query` asks for, of this connection's resources."""
-    served, gateway = resource_type(request), gateway_of(request)
+    served, gateway = served_of(request, connection), gateway_of(request)
     where = None
     if query.filter is not None:
-        compiler = Compiler(served.type, served.table.layout, gateway.location(served, ""))
+        compiler = Compiler(served.type, served.table.layout, gateway.base_url)
         where = compiler.where(resolve_filter(served.type, query.filter))
     page = await served.table.page(
         gateway.pool,
@@ -102,8 +102,9 @@ async def listing(request: Request, connection: Connection, query: ListQuery) ->
         order=order_of(served, query),
         offset=query.start_index - 1,
         limit=query.count,
+        base_url=gateway.base_url if query.projection.wants(served.table.relation.attribute) else None,
     )
-    resources = [query.projection.apply(served.type, rendered(gateway, served, stored)) for stored in page.resources]
+    resources = [rendered(gateway, served, stored, query.projection) for stored in page.resources]
     return json_response(list_response(resources, page.total, query.start_index))
 
 
@@ -121,7 +122,9 @@ async def read(request: Request, connection: Connection, served: Served) -> tupl
     """The parsed body, and what the provisioning log may keep of the request."""
     gateway = gateway_of(request)
     with gateway.reading.take(connection.id):
-        document, size = await read_body(request, served.body_limit, gateway.settings.gateway_read_deadline)
+        document, size = await read_body(
+            request, served.body_limit, served.advice, gateway.settings.gateway_read_deadline
+        )
     return document, summarize(request.method, template(request), document, size)
 
 
@@ -134,26 +137,49 @@ async def change(
     **content: Any,
 ) -> Response:
     """Submit a change of the resource that the path names, at the version that If-Match asks for."""
-    served, changes = resource_type(request), gateway_of(request).changes
+    served, changes = served_of(request, connection), gateway_of(request).changes
     if_match = request.headers.get("if-match")
     resource_id = resource_id_of(request, served)
     change = changes.change(connection, served, operation, resource_id, summary, if_match=if_match, **content)
-    return answer(request, served, projection, await changes.submit(change))
+    return await submit(request, served, projection, change)
 
 
-def answer(request: Request, served: Served, projection: Projection, outcome: Outcome) -> Response:
-    """The outcome as the client's answer; raises the ScimError that it stands for."""
+async def submit(request: Request, served: Served, projection: Projection, change: Change) -> Response:
+    """Submit a change and answer with its outcome; raises the ScimError that the outcome stands for."""
+    gateway = gateway_of(request)
+    outcome = await gateway.changes.submit(change)
     if outcome.status >= 400:
         raise error_of(outcome.status, outcome.scim_type, outcome.detail or "The change was refused.")
     stored = stored_of(outcome)
     if stored is None:
         return Response(status_code=204)
-    gateway = gateway_of(request)
     headers = {"ETag": etag(stored.version)}
     if outcome.status == 201:
         headers["Location"] = gateway.location(served, str(stored.id))
-    body = projection.apply(served.type, rendered(gateway, served, stored))
-    return ScimResponse(orjson.dumps(body), outcome.status, headers)
+    try:
+        stored, projection = await with_related(gateway, served, projection, change, stored)
+    except TooMany:
+        return Response(status_code=204, headers=headers)
+    return json_response(rendered(gateway, served, stored, projection), outcome.status, headers)
+
+
+async def with_related(
+    gateway: Gateway, served: Served, projection: Projection, change: Change, stored: Stored
+) -> tuple[Stored, Projection]:
+    """What an outcome does not carry: members, groups, as Postgres has them by now. Raises TooMany.
+
+    The change is done: when Postgres cannot be asked, the answer goes without them.
+    """
+    attribute, table = served.table.relation.attribute, served.table
+    is_new_user = change.operation is Operation.CREATE and change.members is None and stored.id == change.resource_id
+    if is_new_user or not projection.wants(attribute):
+        return stored, projection
+    limit = served.answer_limit(change.operation)
+    try:
+        related = await table.find_related(gateway.pool, stored.id, gateway.base_url, limit)
+    except Unavailable:
+        return stored, Projection(projection.included, projection.excluded | {attribute})
+    return dataclasses.replace(stored, related=related), projection
 
 
 def stored_of(outcome: Outcome) -> Stored | None:
@@ -164,18 +190,29 @@ def stored_of(outcome: Outcome) -> Stored | None:
     return Stored(outcome.resource_id, outcome.resource, version, outcome.created, outcome.last_modified)
 
 
-def rendered(gateway: Gateway, served: Served, stored: Stored) -> dict[str, Any]:
-    """The resource as clients see it, whole."""
-    resource_id = str(stored.id)
-    return render(
+def rendered(gateway: Gateway, served: Served, stored: Stored, projection: Projection) -> dict[str, Any]:
+    """The resource as clients see it: what `projection` selects."""
+    resource_id, resource = str(stored.id), stored.resource
+    if stored.related is not None:
+        attribute = served.table.relation.attribute
+        resource = {**resource, attribute: related_values(stored.related, attribute, projection)}
+    document = render(
         served.type,
-        stored.resource,
+        resource,
         id=resource_id,
         created=stored.created_at,
         last_modified=stored.last_modified,
         version=stored.version,
         location=gateway.location(served, resource_id),
     )
+    return projection.apply(served.type, document)
+
+
+def related_values(text: str, attribute: str, projection: Projection) -> Any:
+    """The JSON array as it goes into the answer; parsed only when `projection` looks inside."""
+    looks_inside = any(name.startswith(attribute + ".") for name in (projection.included or ()))
+    looks_inside |= any(name.startswith(attribute + ".") for name in projection.excluded)
+    return orjson.loads(text) if looks_inside else orjson.Fragment(text)
 
 
 def projection_of(request: Request) -> Projection:

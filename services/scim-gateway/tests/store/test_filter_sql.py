@@ -53,7 +53,8 @@ RICH_USER = USER.with_extensions(
     )
 )
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
-LOCATION = "https://scim.example.com/Users/"
+BASE_URL = "https://scim.example.com"
+LOCATION = BASE_URL + "/Users/"
 CREATED = datetime(2026, 11, 23, 12, 0, 0, 123456, UTC)
 
 
@@ -283,8 +284,10 @@ async def store(db: Any, resources: list[dict[str, Any]]) -> dict[UUID, dict[str
 
 
 async def selected(db: Any, text: str) -> set[UUID]:
-    where = Compiler(RICH_USER, USERS.layout, LOCATION).where(compile_filter(RICH_USER, text))
-    rows = await db.fetch(f"SELECT id FROM some_users WHERE $1::int IS NULL AND ({where.sql})", None, *where.parameters)
+    where = Compiler(RICH_USER, USERS.layout, BASE_URL).where(compile_filter(RICH_USER, text))
+    rows = await db.fetch(
+        f"SELECT id FROM some_users AS users WHERE $1::uuid IS NULL AND ({where.sql})", None, *where.parameters
+    )
     return {row["id"] for row in rows}
 
 
@@ -349,7 +352,7 @@ async def test_an_id_is_compared_as_text_and_found_as_a_key(db):
     ],
 )
 async def test_look_ups_use_an_index(db, crowd, text, index):
-    where = Compiler(USER, USERS.layout, LOCATION).where(compile_filter(USER, text))
+    where = Compiler(USER, USERS.layout, BASE_URL).where(compile_filter(USER, text))
     plan = await db.fetch(
         f"EXPLAIN SELECT id FROM users WHERE connection_id = $1 AND ({where.sql})", crowd, *where.parameters
     )

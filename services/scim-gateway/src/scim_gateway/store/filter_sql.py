@@ -14,14 +14,14 @@ a literal in ASCII, which nearly all are. A value in ASCII needs none.
 
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 from scim.errors import InvalidValue
-from scim.filter import And, AnyElement, Condition, Not, Or, Predicate, Target
+from scim.filter import And, AnyElement, Condition, Not, Or, Predicate, Target, targets
 from scim.keys import email_key
 from scim.schema import Attribute, ResourceType
 
@@ -54,24 +54,48 @@ COLUMNS: Mapping[tuple[str, str | None], Column] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Relation:
+    """A multi-valued `attribute` whose values are rows of other tables.
+
+    `values` selects those of the resource `{row}`, with the columns value (uuid), path ("$ref" without its base),
+    display and type. `holders`, where there is one, is a condition on `{row}` that some value, `{alias}`, satisfies
+    `{condition}`; it knows all columns but those in `per_row`.
+    """
+
+    attribute: str
+    values: str
+    holders: str | None = None
+    per_row: frozenset[str] = frozenset()
+
+    def some(self, row: str, alias: str, condition: str, names: Iterable[str]) -> str:
+        """That some value satisfies `condition`, which looks at the sub-attributes `names`."""
+        if self.holders is None or not self.per_row.isdisjoint(names):
+            return f"EXISTS (SELECT FROM ({self.values.format(row=row)}) AS {alias} WHERE {condition})"
+        return self.holders.format(row=row, alias=alias, condition=condition)
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a table keeps what: `columns` by (attribute, sub-attribute), everything else in `resource`.
+    """Where `table` keeps what: `columns` by (attribute, sub-attribute), one attribute in `relation`, everything else
+    in `resource`.
 
     `email_keys` names, for a multi-valued attribute, the column with the `scim.keys.email_key` of each of its values
     that is an address: an index to find candidates by.
     """
 
+    table: str
     columns: Mapping[tuple[str, str | None], Column]
+    relation: Relation
     email_keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Compiler:
-    """Compiles for one resource type; `location` is what its resources' `meta.location` starts with."""
+    """Compiles for one resource type; `base_url` is where its endpoint is."""
 
     type: ResourceType
     layout: Layout
-    location: str
+    base_url: str
     _parameters: list[Any] = field(default_factory=list)
     _aliases: int = 0
 
@@ -105,6 +129,8 @@ class Compiler:
             column = self.layout.columns.get((name, target.sub_attribute.name if target.sub_attribute else None))
             if column is not None:
                 return self._column_test(column, test)
+            if name == self.layout.relation.attribute:
+                return self._relation_test(test)
         if target.attribute.multi_valued:
             return self._multi_valued_test(test)
         container = _container(target)
@@ -128,6 +154,8 @@ class Compiler:
     def _any_element(self, target: Target, inner: Predicate) -> str:
         if target.extension is None and target.attribute.name == "meta":
             return self._row(inner)
+        if target.extension is None and target.attribute.name == self.layout.relation.attribute:
+            return self._some_related(inner)
         element = f"({_container(target)} -> {_quoted(target.attribute.name)})"
         if not target.attribute.multi_valued:
             return f"({element} IS NOT NULL AND ({self._element(inner, element)}))"
@@ -156,6 +184,46 @@ class Compiler:
             case AnyElement():
                 return "FALSE"
 
+    # --- the attribute that is in other tables --------------------------------------------------------------------
+
+    def _relation_test(self, test: Condition) -> str:
+        if test.operator == "pr":
+            return self._some_related(And(()))  # its values have all their sub-attributes
+        some = self._some_related(test)
+        return f"({some} OR NOT {self._some_related(And(()))})" if test.operator == "ne" else some
+
+    def _some_related(self, predicate: Predicate) -> str:
+        alias = self._alias()
+        names = {target.leaf.name for target in targets(predicate)}
+        return self.layout.relation.some(self.layout.table, alias, self._related(predicate, alias), names)
+
+    def _related(self, predicate: Predicate, alias: str) -> str:
+        """A predicate over one row of the relation."""
+        match predicate:
+            case Condition():
+                return self._related_test(predicate, alias)
+            case And(items):
+                return _joined(" AND ", [self._related(item, alias) for item in items], "TRUE")
+            case Or(items):
+                return _joined(" OR ", [self._related(item, alias) for item in items], "FALSE")
+            case Not(item):
+                return f"({self._related(item, alias)}) IS NOT TRUE"
+            case AnyElement():
+                return "FALSE"
+
+    def _related_test(self, test: Condition, alias: str) -> str:
+        leaf = test.target.leaf
+        if test.operator == "pr":
+            return "TRUE"
+        if leaf.name == "$ref":
+            return self._comparison(f"({self._bind(self.base_url)}::text || {alias}.path)", leaf, test)
+        if leaf.name != "value":
+            return self._comparison(f"{alias}.{leaf.name}", leaf, test)
+        if test.operator == "eq":
+            resource_id = _uuid(test.value)
+            return f"{alias}.value = {self._bind(resource_id)}" if resource_id else "FALSE"
+        return self._comparison(f"{alias}.value::text", leaf, test)
+
     # --- attributes that are columns ------------------------------------------------------------------------------
 
     def _column_test(self, column: Column, test: Condition) -> str:
@@ -175,7 +243,8 @@ class Compiler:
         if sub_attribute.name == "resourceType":
             return self._comparison(f"{self._bind(self.type.name)}::text", sub_attribute, test)
         if sub_attribute.name == "location":
-            return self._comparison(f"({self._bind(self.location)}::text || id::text)", sub_attribute, test)
+            location = f"{self.base_url}{self.type.endpoint}/"
+            return self._comparison(f"({self._bind(location)}::text || id::text)", sub_attribute, test)
         return self._comparison(self.layout.columns["meta", sub_attribute.name].sql, sub_attribute, test)
 
     def _schemas_test(self, test: Condition) -> str:

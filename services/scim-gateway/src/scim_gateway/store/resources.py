@@ -1,4 +1,4 @@
-"""Reading resources of one connection: by id, and in pages."""
+"""Reading resources of one connection: by id, and in pages, each with one statement."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,15 +13,23 @@ from scim_gateway.store.reading import reading
 _SELECTED = "id, resource, version, created_at, last_modified"
 
 
+class TooMany(Exception):
+    """There are more related values than the caller wants."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A resource as it is kept: canonical attributes, and what `meta` is made of."""
+    """A resource as it is kept: canonical attributes, what `meta` is made of, and what is kept elsewhere.
+
+    `related` is the value of the relation's attribute as JSON text; None when there is none, or it was not asked for.
+    """
 
     id: UUID
     resource: dict[str, Any]
     version: int
     created_at: datetime
     last_modified: datetime
+    related: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +43,41 @@ class Page:
 class Table:
     """The statements of one resource type; every one is bounded by connection, $1.
 
-    `counter` is the column of `connection_stats` with the number of rows.
+    The relation's table is touched only where `base_url`, with which each `$ref` begins, is given.
     """
 
-    def __init__(self, name: str, counter: str, layout: Layout) -> None:
+    def __init__(self, name: str, layout: Layout) -> None:
         self.layout = layout
+        self.relation = layout.relation
         self._name = name
-        self._find = f"SELECT {_SELECTED} FROM {name} WHERE connection_id = $1 AND id = $2"
-        self._count_all = f"SELECT {counter} FROM connection_stats WHERE connection_id = $1"
+        self._one = f"SELECT {_SELECTED} FROM {name} WHERE connection_id = $1 AND id = $2"
+        self._count_all = f"SELECT {name} FROM connection_stats WHERE connection_id = $1"
 
-    async def find(self, pool: asyncpg.Pool, connection_id: UUID, resource_id: UUID) -> Stored | None:
+    async def find(
+        self, pool: asyncpg.Pool, connection_id: UUID, resource_id: UUID, base_url: str | None = None
+    ) -> Stored | None:
         """The resource; None when this connection has none of that id."""
+        select, parameters = self._with_related(self._one, (connection_id, resource_id), base_url)
         async with reading(pool) as db:
-            row = await db.fetchrow(self._find, connection_id, resource_id)
+            row = await db.fetchrow(select, *parameters)
         return Stored(**row) if row else None
+
+    async def find_related(
+        self, pool: asyncpg.Pool, resource_id: UUID, base_url: str, limit: int | None = None
+    ) -> str | None:
+        """What the relation holds for a resource, as `Stored.related`; raises TooMany above `limit` values."""
+        values = f"SELECT * FROM ({self.relation.values.format(row='page')}) AS v"
+        if limit is not None:
+            values += f" ORDER BY value LIMIT {limit + 1}"
+        select = f"SELECT count(*) AS n, {_array('$2')} AS related FROM ({values}) AS v"
+        async with reading(pool) as db:
+            row = await db.fetchrow(
+                f"SELECT v.* FROM (SELECT $1::uuid AS id) AS page, LATERAL ({select}) AS v", resource_id, base_url
+            )
+        assert row is not None
+        if limit is not None and row["n"] > limit:
+            raise TooMany
+        return row["related"]
 
     async def page(
         self,
@@ -59,15 +88,17 @@ class Table:
         order: str | None,
         offset: int,
         limit: int,
+        base_url: str | None = None,
     ) -> Page:
         """At most `limit` resources after the first `offset`, in the `order` (SQL) and then by creation."""
         # `version > 0` is always true; the index for lists is made of such rows (directory, migration 0001).
         bounded = "connection_id = $1 AND version > 0" + (f" AND ({where.sql})" if where else "")
         parameters = (connection_id, *(where.parameters if where else ()))
         by = f"{order}, created_at, id" if order else "created_at, id"
-        select = f"SELECT {_SELECTED} FROM {self._name} WHERE {bounded} ORDER BY {by} LIMIT {limit} OFFSET {offset}"
+        rows = f"SELECT {_SELECTED} FROM {self._name} WHERE {bounded} ORDER BY {by} LIMIT {limit} OFFSET {offset}"
+        select, all_parameters = self._with_related(rows, parameters, base_url)
         async with reading(pool) as db:
-            rows = await db.fetch(select, *parameters) if limit else []
+            rows = await db.fetch(select, *all_parameters) if limit else []
             if where is None:
                 total = await db.fetchval(self._count_all, connection_id) or 0
             elif 0 < len(rows) < limit or (limit and not offset and not rows):
@@ -75,3 +106,21 @@ class Table:
             else:
                 total = await db.fetchval(f"SELECT count(*) FROM {self._name} WHERE {bounded}", *parameters)
         return Page([Stored(**row) for row in rows], total)
+
+    def _with_related(
+        self, select: str, parameters: tuple[Any, ...], base_url: str | None
+    ) -> tuple[str, tuple[Any, ...]]:
+        """`select`, its rows with their related values in the same order."""
+        if base_url is None:
+            return select, parameters
+        values = self.relation.values.format(row="page")
+        related = f"SELECT {_array(f'${len(parameters) + 1}')} FROM ({values}) AS v"
+        return f"SELECT page.*, ({related}) AS related FROM ({select}) AS page", (*parameters, base_url)
+
+
+def _array(base_url: str) -> str:
+    """The rows `v` as a JSON array, NULL without any; `base_url` is a parameter."""
+    return (
+        f"json_agg(json_build_object('value', v.value, '$ref', {base_url}::text || v.path, 'display', v.display,"
+        " 'type', v.type) ORDER BY v.value)::text"
+    )

@@ -11,7 +11,9 @@ from scim_gateway.store.reading import reading
 BY_DIGEST = """
     SELECT tokens.id AS token_id, tokens.digest, tokens.expires_at, tokens.revoked_at IS NOT NULL AS is_revoked,
            connections.id AS connection_id, connections.provider_id, connections.deleted_at IS NOT NULL AS is_deleted,
-           organizations.id AS organization_id, organizations.plan
+           organizations.id AS organization_id, organizations.plan,
+           ARRAY(SELECT ROW(schemas.resource_type, schemas.document::text) FROM extension_schemas AS schemas
+                 WHERE schemas.organization_id = organizations.id ORDER BY schemas.urn) AS extensions
     FROM tokens
     JOIN connections ON connections.id = tokens.connection_id
     JOIN organizations ON organizations.id = connections.organization_id
@@ -21,7 +23,7 @@ BY_DIGEST = """
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A token with its connection and organization."""
+    """A token with its connection and organization; `extensions` are pairs of resource type and schema document."""
 
     token_id: UUID
     digest: bytes
@@ -32,10 +34,13 @@ class TokenRow:
     is_deleted: bool
     organization_id: UUID
     plan: str
+    extensions: tuple[tuple[str, str], ...]
 
 
 async def find(pool: asyncpg.Pool, digest: bytes) -> TokenRow | None:
     """The token with this digest, by the unique index on it."""
     async with reading(pool) as db:
         row = await db.fetchrow(BY_DIGEST, digest)
-    return TokenRow(**row) if row else None
+    if row is None:
+        return None
+    return TokenRow(**{**row, "extensions": tuple(map(tuple, row["extensions"]))})
