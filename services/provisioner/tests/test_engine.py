@@ -7,7 +7,6 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from asyncpg.transaction import Transaction
 
 from contracts import CHANGES, Change
 from provisioner import rules, store
@@ -176,17 +175,17 @@ async def test_p9_a_zombie_commits_nothing_after_another_has_claimed(world):
 
 async def test_p9_a_zombie_paused_before_its_first_commit_commits_nothing(world, monkeypatch):
     paused, resume = asyncio.Event(), asyncio.Event()
-    advance = store.advance
+    flush = store.flush
 
-    async def advance_late(*arguments):
+    async def flush_late(*arguments):
         paused.set()
         await resume.wait()
-        return await advance(*arguments)
+        return await flush(*arguments)
 
-    monkeypatch.setattr(store, "advance", advance_late)
+    monkeypatch.setattr(store, "flush", flush_late)
     zombie = asyncio.create_task(world.engine.apply(world.claim, world.records([world.create("zombie")])))
     await paused.wait()
-    monkeypatch.setattr(store, "advance", advance)
+    monkeypatch.setattr(store, "flush", flush)
     successor = await world.engine.claim(CHANGES.name, 0, 0, "another")
     await world.engine.apply(successor, world.records([world.create("successor")]))
     resume.set()
@@ -197,22 +196,24 @@ async def test_p9_a_zombie_paused_before_its_first_commit_commits_nothing(world,
 
 
 async def test_a_batch_whose_commit_won_although_its_answer_was_lost_is_answered_once(world, monkeypatch):
-    """The connection dies during COMMIT: Postgres has committed, the driver only sees an error."""
+    """The connection dies during the commit: Postgres has committed, the driver only sees an error."""
     create = world.create("ada")
     lose = iter([True])
-    exit_transaction = Transaction.__aexit__
+    flush = store.flush
 
-    async def commit_and_lose_the_answer(self, *error):
-        await exit_transaction(self, *error)
-        if error[0] is None and next(lose, False):
+    async def commit_and_lose_the_answer(*arguments):
+        await flush(*arguments)
+        if next(lose, False):
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 
-    monkeypatch.setattr(Transaction, "__aexit__", commit_and_lose_the_answer)
+    monkeypatch.setattr(store, "flush", commit_and_lose_the_answer)
 
-    outcomes = await world.apply(create)
+    outcomes = await world.apply(create, world.create("ada"))
 
-    assert [outcome.status for outcome in outcomes] == [201]
-    assert len([reply for results in world.published for reply in results.replies]) == 1
+    assert [outcome.status for outcome in outcomes] == [201, 409]
+    assert len(await world.rows("users")) == 1
+    replies = [reply.value for results in world.published for reply in results.replies]
+    assert replies == [outcome.model_dump_json(exclude_none=True).encode() for outcome in outcomes]
 
 
 async def test_a_batch_waits_while_postgres_refuses_connections_and_loses_nothing(world):
@@ -256,10 +257,7 @@ async def test_a_claim_whose_offset_was_moved_is_lost(world):
 async def test_the_fence_is_what_keeps_a_batch_from_being_applied_twice(world, monkeypatch):
     """The test of the tests above: without the fence the same records take effect again."""
 
-    async def no_fence(*_: object) -> bool:
-        return True
-
-    monkeypatch.setattr(store, "advance", no_fence)
+    monkeypatch.setattr(store, "FLUSH", store.FLUSH.replace("SELECT 1 / count(*) FROM fence", "SELECT"))
     start = world.claim
     await world.apply(world.create("once"))
     world.claim = start

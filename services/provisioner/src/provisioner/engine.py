@@ -1,4 +1,8 @@
-"""Applying a batch: fence, load, decide, flush in one transaction; replies afterwards (design section 4, step 5)."""
+"""Applying a batch: load, decide, flush behind the fence; replies afterwards (design section 4, step 5).
+
+Loading stands before the transaction, which is the flush alone: whoever changes what was loaded moves the partition's
+offset, and then the fence keeps the flush from writing (docs/decisions).
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -88,6 +92,7 @@ class Engine:
         return replace(claim, next_offset=_end(run))
 
     async def _answer(self, claim: Claim, results: Results) -> None:
+        await self._publish(results)
         for change, outcome, _ in results.decided:
             if outcome.status >= 400:
                 log.info(
@@ -104,7 +109,6 @@ class Engine:
             changes=len(results.decided),
             quarantined=len(results.poison),
         )
-        await self._publish(results)
 
     async def _isolate(self, claim: Claim, run: Sequence[Item]) -> Claim:
         """One by one, so that the record at fault harms no other; it is decided once more, then quarantined."""
@@ -122,22 +126,15 @@ class Engine:
         return claim
 
     async def _retrying(self, claim: Claim, run: Sequence[Item]) -> Results:
-        """Apply `run` in one transaction; while the infrastructure is at fault, again and again.
+        """Apply `run`; while the infrastructure is at fault, again and again.
 
-        When the connection is lost during COMMIT nobody tells who won: the next attempt's fence does. Then the results
-        of the attempt that won are the ones to answer with.
+        When the connection is lost during the flush nobody tells whether it was committed: the next attempt's fence
+        does. If it was, that attempt has found the outcomes in place of deciding, so its results hold the same replies.
         """
-        results: Results | None = None
         attempts = 0
         while True:
             try:
-                async with self._pool.acquire() as db, db.transaction():
-                    if not await store.advance(db, claim, _end(run)):
-                        if results and await store.current(db, claim) == replace(claim, next_offset=_end(run)):
-                            return results
-                        raise ClaimLost(f"{claim.topic}/{claim.partition} at offset {claim.next_offset}")
-                    results = await _decide_and_flush(db, run)
-                return results  # noqa: RET504 - a COMMIT that fails must leave them to the next attempt
+                return await self._attempt(claim, run)
             except DATA_FAULTS:
                 raise
             except INFRASTRUCTURE as error:
@@ -147,13 +144,17 @@ class Engine:
                 if self._stopping.is_set():
                     raise Stopped from error
 
-
-async def _decide_and_flush(db: store.Db, run: Sequence[Item]) -> Results:
-    applied_at = datetime.now(UTC)
-    directory = await store.load(db, touched_by(item for _, item in run if isinstance(item, Change)))
-    results = decide_all(directory, run, applied_at)
-    await store.flush(db, results, applied_at)
-    return results
+    async def _attempt(self, claim: Claim, run: Sequence[Item]) -> Results:
+        applied_at = datetime.now(UTC)
+        async with self._pool.acquire() as db:
+            directory = await store.load(db, touched_by(item for _, item in run if isinstance(item, Change)))
+            results = decide_all(directory, run, applied_at)
+            try:
+                await store.flush(db, claim, _end(run), results, applied_at)
+            except store.FenceFailed as error:
+                if await store.current(db, claim) != replace(claim, next_offset=_end(run)):
+                    raise ClaimLost(f"{claim.topic}/{claim.partition} at offset {claim.next_offset}") from error
+        return results
 
 
 def _decode_until_newer(records: Sequence[Record]) -> tuple[list[Item], NewerVersion | None]:

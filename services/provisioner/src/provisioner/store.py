@@ -38,12 +38,6 @@ CLAIM = """
     RETURNING next_offset, epoch
 """
 
-ADVANCE = """
-    UPDATE partition_offsets SET next_offset = $4
-    WHERE topic = $1 AND partition = $2 AND next_offset = $3 AND epoch = $5
-    RETURNING true
-"""
-
 CURRENT = "SELECT next_offset, epoch FROM partition_offsets WHERE topic = $1 AND partition = $2"
 
 
@@ -52,11 +46,6 @@ async def claim(db: Db, topic: str, partition: int, first_offset: int, owner: st
     row = await db.fetchrow(CLAIM, topic, partition, first_offset, owner)
     assert row is not None
     return Claim(topic, partition, row["next_offset"], row["epoch"])
-
-
-async def advance(db: Db, held: Claim, end: int) -> bool:
-    """Move the offset from the claim's to `end`; False when it is not there any more or the claim is void."""
-    return bool(await db.fetchval(ADVANCE, held.topic, held.partition, held.next_offset, end, held.epoch))
 
 
 async def current(db: Db, held: Claim) -> Claim | None:
@@ -217,6 +206,14 @@ def _bounds(ids: set[UUID]) -> tuple[UUID, UUID]:
 
 # --- flush ---------------------------------------------------------------------------------------------------------
 
+# The fence: the offset is where this claim left it, so nobody else has applied anything since and what was loaded
+# still holds; or this finds no row.
+ADVANCE = """
+    UPDATE partition_offsets SET next_offset = $4
+    WHERE topic = $1 AND partition = $2 AND next_offset = $3 AND epoch = $5
+    RETURNING partition
+"""
+
 DELETE_USERS = "DELETE FROM users WHERE id = ANY($1::uuid[])"
 
 PUT_ACCOUNTS = """
@@ -337,7 +334,7 @@ ADD_QUARANTINE = """
 
 
 def _combine(parts: dict[str, str]) -> str:
-    """One statement that runs all `parts`, each with its own parameters from $1 on.
+    """One statement, and so one transaction, that runs all `parts`, each with its own parameters from $1 on.
 
     All of them see the state before the statement, and no two of them write the same row; constraints are checked at
     its end or, where deferred, at COMMIT.
@@ -348,11 +345,13 @@ def _combine(parts: dict[str, str]) -> str:
         shifted = re.sub(r"\$(\d+)", lambda match, by=shift: f"${int(match[1]) + by}", part)
         combined.append(f"{name} AS ({shifted})")
         shift += count
-    return f"WITH {', '.join(combined)} SELECT"
+    # Nothing is written unless the fence found its row: the division by zero takes all of it back.
+    return f"WITH {', '.join(combined)} SELECT 1 / count(*) FROM fence"
 
 
 FLUSH = _combine(
     {
+        "fence": ADVANCE,
         "deleted_users": DELETE_USERS,
         "closed_users": CLOSE_USERS,
         "put_accounts": PUT_ACCOUNTS,
@@ -373,11 +372,18 @@ FLUSH = _combine(
 )
 
 
-async def flush(db: Db, results: Results, applied_at: datetime) -> None:
-    """Write what the batch decided, in one statement: the parameters of the parts of FLUSH, in their order."""
+class FenceFailed(Exception):
+    """The partition's offset or epoch is not the claim's any more; nothing was written."""
+
+
+async def flush(db: Db, held: Claim, end: int, results: Results, applied_at: datetime) -> None:
+    """Advance the claim's offset to `end` and write what the batch decided, all or, with FenceFailed, nothing.
+
+    The arguments are those of the parts of FLUSH, in their order.
+    """
     accounts, closed = results.accounts, results.closed_connections
-    await db.execute(
-        FLUSH,
+    arguments = (
+        *(held.topic, held.partition, held.next_offset, end, held.epoch),
         [tombstone.id for tombstone in results.tombstones],
         closed,
         *_account_columns(accounts),
@@ -404,6 +410,10 @@ async def flush(db: Db, results: Results, applied_at: datetime) -> None:
         *_quarantine_columns(results.poison),
         applied_at,
     )
+    try:
+        await db.execute(FLUSH, *arguments)
+    except asyncpg.DivisionByZeroError as error:
+        raise FenceFailed from error
 
 
 def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
