@@ -158,8 +158,11 @@ async def test_t42_a_method_override_is_ignored(gateway, script, tenant):
 async def test_unknown_endpoints_are_404_and_known_ones_that_are_not_offered_501(gateway, tenant):
     for path in ("/", "/Nothing", "/Users/1/2", "/users", "/Users/"):
         assert_scim_error(await gateway.client.get(path, headers=tenant.auth), 404)
-    for path in ("/Me", "/Bulk"):
-        assert_scim_error(await gateway.client.post(path, headers=tenant.auth, json={}), 501)
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        me = await gateway.client.request(method, "/Me", headers=tenant.auth)
+        assert_scim_error(me, 501)
+        assert "/Users" in me.json()["detail"]
+    assert_scim_error(await gateway.client.post("/.search", headers=tenant.auth, json={}), 501)
 
 
 # --- framing -------------------------------------------------------------------------------------------------------

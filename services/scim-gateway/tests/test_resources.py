@@ -254,11 +254,16 @@ async def test_discovery_describes_what_is_served(gateway, tenant):
         return await gateway.client.get(path, headers=tenant.auth)
 
     config = (await get("/ServiceProviderConfig")).json()
-    assert (config["bulk"]["supported"], config["filter"]["supported"], config["etag"]["supported"]) == (
-        False,
-        True,
-        True,
-    )
+    assert config["bulk"] == {"supported": True, "maxOperations": 100, "maxPayloadSize": 1024 * 1024}
+    assert config["pagination"] == {
+        "cursor": True,
+        "index": True,
+        "defaultPaginationMethod": "index",
+        "defaultPageSize": 100,
+        "maxPageSize": 200,
+        "cursorTimeout": 3600,
+    }
+    assert (config["filter"]["supported"], config["etag"]["supported"]) == (True, True)
     schemas = (await get("/Schemas")).json()
     for schema in schemas["Resources"]:
         assert (await get(f"/Schemas/{schema['id']}")).json() == schema

@@ -15,13 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from scim.errors import NotImplementedYet
-from scim_gateway import discovery, resources
+from scim_gateway import bulk, discovery, resources
 from scim_gateway.admission import Slots
 from scim_gateway.auth import Authenticator, authenticate
 from scim_gateway.broker import Reachability
 from scim_gateway.changes import Changes
+from scim_gateway.cursors import Cursors
 from scim_gateway.edge import Edge, InFlight
-from scim_gateway.endpoints import Unknown, route
+from scim_gateway.endpoints import Handler, Unknown, route
 from scim_gateway.gateway import Gateway, base_url
 from scim_gateway.outcomes import Outcomes
 from scim_gateway.publisher import STOP_SECONDS, Publisher
@@ -34,6 +35,8 @@ from servicekit.postgres import check_revision, open_pool
 log = structlog.get_logger()
 
 NEEDED_REVISION = "0002"
+NO_ME = "A connection's token acts for no user of its own, so /Me names nobody; use /Users."
+NO_SEARCH = "One search covers one resource type; use /Users/.search or /Groups/.search."
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -82,14 +85,22 @@ def scim_routes(url: str) -> list[Route]:
             route(f"{served.endpoint}/{{id}}", one, served.endpoint),
         ]
     routes += [route(path, {"GET": handler}) for path, handler in discovery.handlers(url).items()]
-    routes += [route(path, dict.fromkeys(_METHODS, not_offered)) for path in ("/Me", "/Bulk")]
+    routes += [
+        route("/Bulk", {"POST": bulk.bulk}),
+        route("/Me", dict.fromkeys(_METHODS, not_offered(NO_ME))),
+        route("/.search", {"POST": not_offered(NO_SEARCH)}),
+    ]
     return routes
 
 
-async def not_offered(request: Request) -> Response:
-    """What RFC 7644 knows and this server does not do."""
-    await authenticate(request)
-    raise NotImplementedYet("This server does not offer the endpoint; see /ServiceProviderConfig.")
+def not_offered(detail: str) -> Handler:
+    """Answers what RFC 7644 knows and this server does not do."""
+
+    async def answer(request: Request) -> Response:
+        await authenticate(request)
+        raise NotImplementedYet(detail)
+
+    return answer
 
 
 @asynccontextmanager
@@ -128,6 +139,7 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
             authenticator=Authenticator(pool, pepper),
             changes=changes,
             reading=Slots(settings.gateway_global_slots, settings.gateway_connection_slots),
+            cursors=Cursors(hmac.digest(pepper, b"cursors", "sha256")),
             base_url=base_url(settings),
         )
 

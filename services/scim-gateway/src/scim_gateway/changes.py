@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 import orjson
 import structlog
 
-from contracts import Change, Operation, Outcome, RequestSummary
+from contracts import Change, Operation, Outcome, RequestSummary, ResourceType
 from scim.errors import Unavailable
 from scim_gateway.admission import Slots
 from scim_gateway.auth import Connection
@@ -39,14 +40,18 @@ class Changes:
 
     def create(self, connection: Connection, served: Served, request: RequestSummary, **content: Any) -> Change:
         """A create, with the id of the new resource and the fingerprint that recognises a repetition of it."""
+        mark = self.fingerprint(content)
+        return self.change(connection, served.name, Operation.CREATE, uuid7(), request, fingerprint=mark, **content)
+
+    def fingerprint(self, content: Mapping[str, Any]) -> str:
+        """By which a create with this content is recognised when it is sent again."""
         members = [value for change in content.get("members", ()) for value in change.values]
-        mark = fingerprint(self._fingerprint_key, {**content["resource"], **({"members": members} if members else {})})
-        return self.change(connection, served, Operation.CREATE, uuid7(), request, fingerprint=mark, **content)
+        return fingerprint(self._fingerprint_key, {**content["resource"], **({"members": members} if members else {})})
 
     def change(
         self,
         connection: Connection,
-        served: Served,
+        resource_type: ResourceType,
         operation: Operation,
         resource_id: UUID,
         request: RequestSummary,
@@ -60,7 +65,7 @@ class Changes:
             connection_id=connection.id,
             token_id=connection.token_id,
             actor=f"scim:{connection.provider_id}",
-            resource_type=served.name,
+            resource_type=resource_type,
             operation=operation,
             resource_id=resource_id,
             received_at=received_at,

@@ -8,14 +8,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scim import discovery
+from scim.bulk import MAX_OPERATIONS
 from scim.discovery import Features
 from scim.errors import Forbidden
 from scim.schema import ResourceType
 from scim_gateway.answers import ScimResponse, json_response
 from scim_gateway.auth import authenticate
+from scim_gateway.bulk import MAX_PAYLOAD
+from scim_gateway.cursors import LIFETIME
 from scim_gateway.endpoints import Handler
 
-FEATURES = Features(bulk=False, cursor=False)
+FEATURES = Features(bulk_max_operations=MAX_OPERATIONS, bulk_max_payload_size=MAX_PAYLOAD, cursor_timeout=LIFETIME)
 
 type Describe = Callable[[list[ResourceType], str], Mapping[str, Any]]
 

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from scim_gateway.admission import Slots
 from scim_gateway.auth import Authenticator, Connection
 from scim_gateway.changes import Changes
+from scim_gateway.cursors import Cursors
 from scim_gateway.endpoints import BASE, ENDPOINT
 from scim_gateway.served import Served
 from scim_gateway.settings import Settings
@@ -22,6 +23,7 @@ class Gateway:
     authenticator: Authenticator
     changes: Changes
     reading: Slots  # bodies being read
+    cursors: Cursors
     base_url: str
 
     def location(self, served: Served, resource_id: str) -> str:

@@ -1,6 +1,7 @@
 """The SCIM operations on resources, the same for every resource type (RFC 7644 section 3)."""
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -11,18 +12,20 @@ from starlette.responses import Response
 
 from contracts import Change, Operation, Outcome, RequestSummary
 from scim.errors import InvalidPath, NotFound, Unavailable, error_of
-from scim.filter import find_target, resolve_filter
+from scim.filter import Target, find_target, resolve_filter
 from scim.listing import ListQuery, list_response
 from scim.projection import Projection
 from scim.resource import render
 from scim_gateway.answers import json_response
 from scim_gateway.auth import Connection, authenticate
 from scim_gateway.body import read_body
+from scim_gateway.cursors import Walk, asked_by
 from scim_gateway.gateway import Gateway, gateway_of, served_of
 from scim_gateway.masking import summarize
 from scim_gateway.served import Served
-from scim_gateway.store.filter_sql import Compiler, sort_key
+from scim_gateway.store.filter_sql import Compiler, Where, sort_key
 from scim_gateway.store.resources import Stored, TooMany
+from scim_gateway.store.walks import walk_order
 
 
 async def create(request: Request) -> Response:
@@ -95,6 +98,9 @@ async def listing(request: Request, connection: Connection, query: ListQuery) ->
     if query.filter is not None:
         compiler = Compiler(served.type, served.table.layout, gateway.base_url)
         where = compiler.where(resolve_filter(served.type, query.filter))
+    related_from = gateway.base_url if query.projection.wants(served.table.relation.attribute) else None
+    if query.cursor is not None:
+        return await walk(gateway, connection, served, query, where, related_from)
     page = await served.table.page(
         gateway.pool,
         connection.id,
@@ -102,20 +108,55 @@ async def listing(request: Request, connection: Connection, query: ListQuery) ->
         order=order_of(served, query),
         offset=query.start_index - 1,
         limit=query.count,
-        base_url=gateway.base_url if query.projection.wants(served.table.relation.attribute) else None,
+        base_url=related_from,
     )
     resources = [rendered(gateway, served, stored, query.projection) for stored in page.resources]
     return json_response(list_response(resources, page.total, query.start_index))
 
 
+async def walk(
+    gateway: Gateway,
+    connection: Connection,
+    served: Served,
+    query: ListQuery,
+    where: Where | None,
+    related_from: str | None,
+) -> Response:
+    """The page after the cursor (RFC 9865), the first one after an empty cursor."""
+    asked, now = asked_by(connection.id, served.endpoint, query), time.time()
+    so_far = gateway.cursors.read(query.cursor or "", asked, now)
+    target, is_descending = sort_target(served, query), query.sort_order == "descending"
+    step = await served.table.step(
+        gateway.pool,
+        connection.id,
+        where,
+        order=walk_order(target, served.table.layout, is_descending=is_descending) if target else None,
+        after=so_far.after,
+        limit=query.count,
+        total=so_far.total,
+        base_url=related_from,
+    )
+    resources = [rendered(gateway, served, stored, query.projection) for stored in step.resources]
+    next_cursor = gateway.cursors.issue(Walk(step.total, step.last), asked, now) if step.has_more else None
+    return json_response(list_response(resources, step.total, next_cursor=next_cursor))
+
+
 def order_of(served: Served, query: ListQuery) -> str | None:
     """The sort key as SQL, None for the natural order; missing values come last, descending first."""
+    target = sort_target(served, query)
+    if target is None:
+        return None
+    return sort_key(target, served.table.layout) + (" DESC" if query.sort_order == "descending" else "")
+
+
+def sort_target(served: Served, query: ListQuery) -> Target | None:
+    """What `sortBy` names; raises InvalidPath when it names nothing."""
     if query.sort_by is None:
         return None
     target = find_target(served.type, query.sort_by)
     if target is None:
         raise InvalidPath("sortBy names an attribute that this resource type does not have.")
-    return sort_key(target, served.table.layout) + (" DESC" if query.sort_order == "descending" else "")
+    return target
 
 
 async def read(request: Request, connection: Connection, served: Served) -> tuple[Any, RequestSummary]:
@@ -140,7 +181,7 @@ async def change(
     served, changes = served_of(request, connection), gateway_of(request).changes
     if_match = request.headers.get("if-match")
     resource_id = resource_id_of(request, served)
-    change = changes.change(connection, served, operation, resource_id, summary, if_match=if_match, **content)
+    change = changes.change(connection, served.name, operation, resource_id, summary, if_match=if_match, **content)
     return await submit(request, served, projection, change)
 
 

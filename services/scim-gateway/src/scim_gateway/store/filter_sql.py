@@ -337,6 +337,15 @@ def sort_key(target: Target, layout: Layout) -> str:
     return value if leaf.type in ("boolean", "integer", "decimal") else _sortable_text(value, leaf)
 
 
+def sort_type(target: Target, layout: Layout) -> str:
+    """The Postgres type of `sort_key`."""
+    leaf = _comparable(target)
+    name = (target.attribute.name, target.sub_attribute.name if target.sub_attribute else None)
+    if target.extension is None and name in layout.columns:
+        return "timestamptz" if leaf.type == "dateTime" else "text"
+    return "jsonb" if leaf.type in ("boolean", "integer", "decimal") else "text"
+
+
 @cache
 def fold_map(for_ascii: bool) -> Mapping[str, str]:
     """What case folding makes of each decomposed character that it changes. Takes half a second, once.

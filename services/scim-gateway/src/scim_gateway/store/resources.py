@@ -9,6 +9,7 @@ import asyncpg
 
 from scim_gateway.store.filter_sql import Layout, Where
 from scim_gateway.store.reading import reading
+from scim_gateway.store.walks import Order, Position, later_than
 
 _SELECTED = "id, resource, version, created_at, last_modified"
 
@@ -38,6 +39,16 @@ class Page:
 
     resources: list[Stored]
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A page of a walk; `last` is where it ends, None at the beginning, and `has_more` whether rows are left."""
+
+    resources: list[Stored]
+    total: int
+    last: Position | None
+    has_more: bool
 
 
 class Table:
@@ -91,21 +102,61 @@ class Table:
         base_url: str | None = None,
     ) -> Page:
         """At most `limit` resources after the first `offset`, in the `order` (SQL) and then by creation."""
-        # `version > 0` is always true; the index for lists is made of such rows (directory, migration 0001).
-        bounded = "connection_id = $1 AND version > 0" + (f" AND ({where.sql})" if where else "")
-        parameters = (connection_id, *(where.parameters if where else ()))
+        bounded, parameters = _bounded(connection_id, where)
         by = f"{order}, created_at, id" if order else "created_at, id"
         rows = f"SELECT {_SELECTED} FROM {self._name} WHERE {bounded} ORDER BY {by} LIMIT {limit} OFFSET {offset}"
         select, all_parameters = self._with_related(rows, parameters, base_url)
         async with reading(pool) as db:
             rows = await db.fetch(select, *all_parameters) if limit else []
-            if where is None:
-                total = await db.fetchval(self._count_all, connection_id) or 0
-            elif 0 < len(rows) < limit or (limit and not offset and not rows):
+            if where is not None and (0 < len(rows) < limit or (limit and not offset and not rows)):
                 total = offset + len(rows)  # the last page tells; a look-up takes one statement
             else:
-                total = await db.fetchval(f"SELECT count(*) FROM {self._name} WHERE {bounded}", *parameters)
+                total = await self._count(db, connection_id, where)
         return Page([Stored(**row) for row in rows], total)
+
+    async def step(
+        self,
+        pool: asyncpg.Pool,
+        connection_id: UUID,
+        where: Where | None,
+        *,
+        order: Order | None,
+        after: Position | None,
+        limit: int,
+        total: int | None,
+        base_url: str | None = None,
+    ) -> Step:
+        """At most `limit` resources after a position; `total` is counted when it is not known."""
+        bounded, parameters = _bounded(connection_id, where)
+        later, position = later_than(order, after, len(parameters) + 1) if after else ("TRUE", ())
+        key = f"({order.key})::text" if order else "NULL::text"
+        rows = (
+            f"SELECT {_SELECTED}, {key} AS key FROM {self._name} WHERE {bounded} AND {later}"
+            f" ORDER BY {f'{order}, ' if order else ''}created_at, id LIMIT {limit + 1}"
+        )
+        select, all_parameters = self._with_related(rows, (*parameters, *position), base_url)
+        async with reading(pool) as db:
+            found = [dict(row) for row in await db.fetch(select, *all_parameters)]
+            has_more = len(found) > limit
+            if total is None and where is not None and after is None and not has_more:
+                total = len(found)
+            elif total is None:
+                total = await self._count(db, connection_id, where)
+        keys = [row.pop("key") for row in found]
+        resources = [Stored(**row) for row in found[:limit]]
+        last = (
+            Position(resources[-1].created_at, resources[-1].id, keys[limit - 1 if has_more else -1])
+            if resources
+            else after
+        )
+        return Step(resources, total, last, has_more)
+
+    async def _count(self, db: asyncpg.pool.PoolConnectionProxy, connection_id: UUID, where: Where | None) -> int:
+        """How many rows there are: from the counter row, or counted where there is a condition."""
+        if where is None:
+            return await db.fetchval(self._count_all, connection_id) or 0
+        bounded, parameters = _bounded(connection_id, where)
+        return await db.fetchval(f"SELECT count(*) FROM {self._name} WHERE {bounded}", *parameters)
 
     def _with_related(
         self, select: str, parameters: tuple[Any, ...], base_url: str | None
@@ -116,6 +167,15 @@ class Table:
         values = self.relation.values.format(row="page")
         related = f"SELECT {_array(f'${len(parameters) + 1}')} FROM ({values}) AS v"
         return f"SELECT page.*, ({related}) AS related FROM ({select}) AS page", (*parameters, base_url)
+
+
+def _bounded(connection_id: UUID, where: Where | None) -> tuple[str, tuple[Any, ...]]:
+    """The condition on the rows of a list, and its parameters.
+
+    `version > 0` is always true; the index for lists is made of such rows (directory, migration 0001).
+    """
+    bounded = "connection_id = $1 AND version > 0" + (f" AND ({where.sql})" if where else "")
+    return bounded, (connection_id, *(where.parameters if where else ()))
 
 
 def _array(base_url: str) -> str:
