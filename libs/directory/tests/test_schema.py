@@ -104,9 +104,11 @@ async def test_the_table_classes_are_what_the_migrations_make(postgres_database:
 
 
 def _differences(db: Connection) -> list[object]:
-    # Partitions come and go with time; they have no class.
+    # Partitions come and go with time; they have no class. Indexes on expressions have none either: Postgres rewrites
+    # the text by which they would be compared.
     def is_ours(_: object, name: str | None, kind: str, __: bool, ___: object) -> bool:
-        return not (kind == "table" and (name or "").startswith("outcomes_"))
+        is_partition = kind == "table" and (name or "").startswith("outcomes_")
+        return not is_partition and name != "users_employee_number_idx"
 
     options = {"compare_type": True, "include_object": is_ours}
     return compare_metadata(MigrationContext.configure(db, opts=options), metadata)

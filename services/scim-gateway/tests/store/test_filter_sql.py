@@ -244,8 +244,9 @@ async def crowd(db: Any) -> UUID:
     await db.execute(
         f"INSERT INTO users (id, connection_id, account_id, user_name, user_name_key, external_id, active, resource,"
         f" version, created_at, last_modified, email_keys)"
-        f" SELECT id, $1, id, 'u' || n, 'u' || n, 'e' || n, true, '{{}}', 1, now(), now(), ARRAY['u' || n || '@x.org']"
-        f" FROM ({people}) AS people",
+        f" SELECT id, $1, id, 'u' || n, 'u' || n, 'e' || n, true,"
+        f"        jsonb_build_object('{ENTERPRISE_USER}', jsonb_build_object('employeeNumber', 'N' || n)), 1,"
+        f"        now(), now(), ARRAY['u' || n || '@x.org'] FROM ({people}) AS people",
         connection,
     )
     await db.execute("ANALYZE users")
@@ -349,6 +350,8 @@ async def test_an_id_is_compared_as_text_and_found_as_a_key(db):
         ('emails eq "Ada@example.com"', "users_email_keys_idx"),
         ('emails[value eq "Ada@example.com"]', "users_email_keys_idx"),
         ('id eq "01a20a44-0475-7000-a374-18669bac48c8"', "users_pkey"),
+        (f'{ENTERPRISE_USER}:employeeNumber eq "N1"', "users_employee_number_idx"),
+        ('employeeNumber eq "n1"', "users_employee_number_idx"),
     ],
 )
 async def test_look_ups_use_an_index(db, crowd, text, index):

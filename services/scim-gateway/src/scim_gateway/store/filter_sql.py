@@ -80,13 +80,15 @@ class Layout:
     in `resource`.
 
     `email_keys` names, for a multi-valued attribute, the column with the `scim.keys.email_key` of each of its values
-    that is an address: an index to find candidates by.
+    that is an address: an index to find candidates by. `folded` has, by (extension, attribute), what another index is
+    made of: the value in lower case, or '' when it is not ASCII.
     """
 
     table: str
     columns: Mapping[tuple[str, str | None], Column]
     relation: Relation
     email_keys: Mapping[str, str] = field(default_factory=dict)
+    folded: Mapping[tuple[str | None, str], str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -135,7 +137,7 @@ class Compiler:
             return self._multi_valued_test(test)
         container = _container(target)
         if target.sub_attribute is None:
-            return self._member_test(container, target.attribute, test)
+            return self._folded(test) + self._member_test(container, target.attribute, test)
         return self._member_test(f"({container} -> {_quoted(name)})", target.sub_attribute, test)
 
     def _multi_valued_test(self, test: Condition) -> str:
@@ -169,6 +171,11 @@ class Compiler:
         column = self.layout.email_keys.get(target.attribute.name) if target.extension is None else None
         key = _wanted_address(predicate) if column else None
         return f"{column} @> ARRAY[{self._bind(key)}::text] AND " if key else ""
+
+    def _folded(self, test: Condition) -> str:
+        """The same for an attribute that an index has in lower case."""
+        key = self.layout.folded.get((test.target.extension, test.target.attribute.name))
+        return f"{key} IN ({self._bind(str(test.value))}::text, '') AND " if key and test.operator == "eq" else ""
 
     def _element(self, predicate: Predicate, element: str) -> str:
         """A predicate over one element, whose tests are on its sub-attributes."""

@@ -1,5 +1,6 @@
 """The table of users, and the groups that they belong to."""
 
+from scim.schema import ENTERPRISE_USER
 from scim_gateway.store.filter_sql import COLUMNS, Column, Layout, Relation
 from scim_gateway.store.resources import Table
 
@@ -31,10 +32,18 @@ USERS_IN_GROUPS = """
         SELECT id FROM below)
 """
 
+# As the index has it (directory, migration 0003).
+EMPLOYEE_NUMBER = f"(resource -> '{ENTERPRISE_USER}' ->> 'employeeNumber')"
+FOLDED_EMPLOYEE_NUMBER = (
+    f"(CASE WHEN octet_length({EMPLOYEE_NUMBER}) > char_length({EMPLOYEE_NUMBER}) THEN ''"
+    f' ELSE lower({EMPLOYEE_NUMBER} COLLATE "C") END)'
+)
+
 LAYOUT = Layout(
     "users",
     {**COLUMNS, ("userName", None): Column("user_name_key", is_key=True)},
     email_keys={"emails": "email_keys"},
+    folded={(ENTERPRISE_USER, "employeeNumber"): FOLDED_EMPLOYEE_NUMBER},
     relation=Relation("groups", GROUPS_OF_USER, USERS_IN_GROUPS, per_row=frozenset({"type"})),
 )
 USERS = Table("users", LAYOUT)
