@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -15,6 +16,7 @@ from aiokafka.errors import TopicAlreadyExistsError
 from pydantic import SecretStr
 
 from contracts import CHANGE_ID_HEADER, CHANGES, DEAD_LETTERS, OUTCOMES, TOPICS, Change
+from devstack.kafka import Kafka
 from devstack.ports import free_port
 from provisioner import queue
 from provisioner.service import GROUP, Settings, serve
@@ -34,10 +36,17 @@ async def until(look: Callable[[], Any], seconds: float = 20) -> Any:
             await asyncio.sleep(0.02)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own_broker(devstack_folder: Path) -> AsyncIterator[str]:
+    """A broker for this module alone: a provisioner reads whatever anybody has ever published."""
+    async with Kafka(devstack_folder / "provisioner-kafka") as broker:
+        yield broker.bootstrap
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def topics(kafka_bootstrap: str) -> AsyncIterator[str]:
+async def topics(own_broker: str) -> AsyncIterator[str]:
     """The bootstrap address of a broker that has our topics, empty."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=own_broker)
     await admin.start()
     try:
         for _ in range(100):
@@ -48,7 +57,7 @@ async def topics(kafka_bootstrap: str) -> AsyncIterator[str]:
                 break
             except TopicAlreadyExistsError:
                 await admin.delete_topics([topic.name for topic in TOPICS])
-        yield kafka_bootstrap
+        yield own_broker
     finally:
         await admin.delete_topics([topic.name for topic in TOPICS])
         await admin.close()
