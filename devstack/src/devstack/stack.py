@@ -200,7 +200,7 @@ def print_next_steps(stack: Stack, seconds: float) -> None:
 Everything runs after {seconds:.0f} s.
 
   SCIM     {scim}   (token in {folder}/secrets/scim_token)
-  console  {stack.admin_url}/admin/scim   ({ADMIN_EMAIL}, password in {folder}/secrets/admin_password)
+  admin    {stack.admin_url}   ({ADMIN_EMAIL}, password in {folder}/secrets/admin_password)
   logs     {folder}/logs
   all of it for programs: {folder}/stack.json
 

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from contracts import Change, Operation, ResourceType
+from provisioner import rules
 from provisioner.rules.groups import MAX_DEPTH
 
 
@@ -284,6 +285,20 @@ async def test_an_operation_that_the_gateway_refused_counts_and_is_logged(world)
     assert [(part.status, part.scim_type) for part in outcome.outcomes] == [(201, None), (400, "invalidValue")]
     assert (await world.outcome(refused.id)).detail == "userName is required"
     assert [row["user_name"] for row in await world.rows("users")] == ["ada"]
+
+
+async def test_a_bug_in_one_operation_of_a_bulk_change_harms_no_other(world, monkeypatch):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(rules.RULES, (ResourceType.GROUP, Operation.CREATE), fail)
+    changes = [world.create("ada"), world.create_group("g"), world.create("bob")]
+    bulk = world.change(Operation.BULK, resource_type=ResourceType.BULK, changes=changes)
+
+    outcome = await world.apply_one(bulk)
+
+    assert [part.status for part in outcome.outcomes] == [201, 500, 201]
+    assert [row["change_id"] for row in await world.rows("quarantine")] == [changes[1].id]
 
 
 async def test_t20_a_bulk_change_of_a_revoked_token_is_refused_as_a_whole(world):

@@ -15,9 +15,7 @@ from provisioner import rules
 from provisioner.state import Account, Directory, Group, Link, Tombstone, User
 from servicekit.logs import describe
 
-QUARANTINED = (
-    "The change could not be applied because of a fault on our side; it is kept for the operator, who can retry it"
-)
+QUARANTINED = "The change could not be applied because of a fault on our side; it is kept for the operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +211,7 @@ def decide_all(directory: Directory, items: Iterable[Item], applied_at: datetime
             results.answer(item, directory.replies[item.id])
         else:
             _decide_one(directory, results, record, item, applied_at)
+            directory.replies[item.id] = results.decided[-1][2]
     return results
 
 
@@ -220,41 +219,45 @@ def quarantine(results: Results, poison: Poison) -> None:
     """Set the record aside; a change that could be read gets its outcome, 500."""
     results.poison.append(poison)
     if poison.change:
-        results.add(poison.change, rules.Decision(rules.failed(poison.change, 500, None, QUARANTINED)))
+        results.add(poison.change, _fault(poison.change))
 
 
-def _decide_one(directory: Directory, results: Results, record: Record, change: Change, applied_at: datetime) -> None:
-    try:
-        if change.changes is None:
-            _take(directory, results, change, rules.decide(directory, change, applied_at))
-        else:
-            _decide_bulk(directory, results, change, applied_at)
-    except Exception as error:  # a bug in a rule: this record alone is set aside
-        quarantine(results, Poison(record, describe(error), change))
-    directory.replies[change.id] = results.decided[-1][2]
-
-
-def _decide_bulk(directory: Directory, results: Results, bulk: Change, applied_at: datetime) -> None:
+def _decide_bulk(
+    directory: Directory, results: Results, record: Record, bulk: Change, applied_at: datetime
+) -> rules.Decision:
     """Each operation on the state that those before it left, until `fail_on_errors` of them were refused."""
     if refused := rules.refused(directory, bulk):
-        results.add(bulk, refused)
-        return
+        return refused
     outcomes: list[Outcome] = []
     errors = 0
     for change in bulk.changes or ():
-        decision = rules.decide(directory, change, applied_at)
-        _take(directory, results, change, decision)
+        outcome = _decide_one(directory, results, record, change, applied_at)
         # The answer names the resource; whoever wants to see it can read it.
-        outcomes.append(decision.outcome.model_copy(update={"resource": None}))
-        errors += decision.outcome.status >= 400
+        outcomes.append(outcome.model_copy(update={"resource": None}))
+        errors += outcome.status >= 400
         if bulk.fail_on_errors and errors >= bulk.fail_on_errors:
             break
-    results.add(bulk, rules.Decision(rules.succeeded(bulk, 200).model_copy(update={"outcomes": outcomes})))
+    return rules.Decision(rules.succeeded(bulk, 200).model_copy(update={"outcomes": outcomes}))
 
 
-def _take(directory: Directory, results: Results, change: Change, decision: rules.Decision) -> None:
+def _decide_one(
+    directory: Directory, results: Results, record: Record, change: Change, applied_at: datetime
+) -> Outcome:
+    try:
+        if change.changes is None:
+            decision = rules.decide(directory, change, applied_at)
+        else:
+            decision = _decide_bulk(directory, results, record, change, applied_at)
+    except Exception as error:  # a bug in a rule: this change alone is not applied, its record set aside
+        results.poison.append(Poison(record, describe(error), change))
+        decision = _fault(change)
     rules.apply(directory, decision)
     results.add(change, decision)
+    return decision.outcome
+
+
+def _fault(change: Change) -> rules.Decision:
+    return rules.Decision(rules.failed(change, 500, None, QUARANTINED))
 
 
 def _undecodable(record: Record, error: ValidationError) -> Poison:

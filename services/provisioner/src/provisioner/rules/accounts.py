@@ -80,10 +80,7 @@ def permission_to_take(directory: Directory, connection: Connection, change: Cha
         return None
     if connection.link_existing_accounts and not account.break_glass:
         return Link(connection.id, account.id, "email", change.received_at)
-    raise Uniqueness(
-        "An account with this email address exists and is not managed by this connection; "
-        "an admin of the organization can link it"
-    )
+    raise Uniqueness("An account with this email address exists and is not managed by this connection")
 
 
 def former_accounts(
