@@ -128,6 +128,15 @@ async def test_a_record_that_a_rule_fails_on_is_quarantined_with_an_outcome(worl
     assert "secret" not in kept["error"]
 
 
+async def test_a_change_of_an_unknown_connection_is_refused_and_harms_no_other(world):
+    stray = world.create("stray", connection_id=UUID(int=7), organization_id=UUID(int=8), token_id=None)
+
+    outcomes = await world.apply(world.create("a"), stray, world.create("b"))
+
+    assert [outcome.status for outcome in outcomes] == [201, 401, 201]
+    assert await world.rows("quarantine") == []
+
+
 async def test_a_record_that_postgres_refuses_is_quarantined_alone(world):
     nul = world.create("n\x00l")
 

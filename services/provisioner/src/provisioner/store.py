@@ -299,7 +299,9 @@ REVOKE_SESSIONS = """
 
 COUNT = """
     INSERT INTO connection_stats (connection_id, users, groups, last_success_at, last_error_at)
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[])
+    SELECT counted.* FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[])
+        AS counted(connection_id, users, groups, last_success_at, last_error_at)
+        JOIN connections c ON c.id = counted.connection_id  -- a record may name one that never was
     ON CONFLICT (connection_id) DO UPDATE SET
         users = CASE WHEN connection_stats.connection_id = ANY($6::uuid[]) THEN 0
                      ELSE connection_stats.users + excluded.users END,
