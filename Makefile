@@ -1,6 +1,6 @@
 # Every command of the repository; CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run clean-run test conformance bench-scim lint format env broken
+.PHONY: help run clean-run test conformance fuzz bench-scim lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml)
 # An interpreter that was removed leaves an environment behind that looks complete.
@@ -20,6 +20,13 @@ test: .venv/.complete ## run all tests; ARGS="libs/scim -k filter" runs some, LO
 
 conformance: .venv/.complete ## play the identity providers' cases against a server: URL=... TOKEN=... [ARGS=...]
 	@$(BIN)/python -m e2e.conformance --url "$(URL)" --token "$(TOKEN)" $(ARGS)
+
+fuzz: .venv/.complete ## search for inputs that break the parsers or the gateway; SECONDS=60 for each parser
+	@mkdir -p .cache/fuzz
+	@for target in json resource filter path patch bulk; do echo "== $$target"; \
+	  $(BIN)/python libs/scim/tests/test_fuzz.py $$target -max_total_time=$(or $(SECONDS),60) -print_final_stats=0 \
+	  -verbosity=0 -artifact_prefix=.cache/fuzz/ || exit 1; done
+	@FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest services/scim-gateway/tests/test_fuzz.py --timeout=1800
 
 bench-scim: .venv/.complete ## measure libs/scim: microseconds for each request
 	@$(BIN)/python bench/library.py
