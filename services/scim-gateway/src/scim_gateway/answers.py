@@ -1,10 +1,12 @@
 """Answers of the SCIM endpoint: bytes of `application/scim+json`, errors included."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from scim.errors import ScimError
 
@@ -16,6 +18,26 @@ class ScimResponse(Response):
     """A body that is rendered already."""
 
     media_type = MEDIA_TYPE
+
+
+class StreamedResponse:
+    """A SCIM answer whose parts are made while it is sent; after `deadline` seconds the connection is cut."""
+
+    def __init__(self, parts: AsyncIterator[bytes], headers: Mapping[str, str], deadline: float) -> None:
+        self._parts = parts
+        self._headers = {"content-type": MEDIA_TYPE, **headers}
+        self._deadline = deadline
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name.lower().encode(), value.encode()) for name, value in self._headers.items()]
+        async with asyncio.timeout(self._deadline):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async for part in self._parts:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+type Answer = Response | StreamedResponse
 
 
 def json_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> ScimResponse:

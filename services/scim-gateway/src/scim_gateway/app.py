@@ -139,6 +139,7 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
             authenticator=Authenticator(pool, pepper),
             changes=changes,
             reading=Slots(settings.gateway_global_slots, settings.gateway_connection_slots),
+            large=Slots(settings.gateway_large_slots, settings.gateway_connection_large_slots),
             cursors=Cursors(hmac.digest(pepper, b"cursors", "sha256")),
             base_url=base_url(settings),
         )

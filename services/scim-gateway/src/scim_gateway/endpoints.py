@@ -1,20 +1,22 @@
 """One ASGI endpoint per path, with an explicit table of methods (threat T42)."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from scim.errors import MethodNotAllowed, NotFound
+from scim_gateway.answers import Answer
 from scim_gateway.auth import authenticate
 from scim_gateway.edge import ROUTE
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Answer]]
 
 BASE = "/api/auth/scim/v2"
 ENDPOINT = "scim_gateway.endpoint"  # scope key: the resource type's endpoint, such as /Users
+HELD = "scim_gateway.held"  # scope key: what is released when the answer is sent
 
 
 class NotAllowedHere(MethodNotAllowed):
@@ -39,8 +41,14 @@ class Endpoint:
         handler = self._methods.get(scope["method"])
         if handler is None:
             raise NotAllowedHere(self._methods)
-        response = await handler(Request(scope, receive, send))
-        await response(scope, receive, send)
+        with ExitStack() as scope[HELD]:
+            response = await handler(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+
+def hold(request: Request, slot: AbstractContextManager[object]) -> None:
+    """Keep `slot` until the request is answered."""
+    request.scope[HELD].enter_context(slot)
 
 
 class Unknown:

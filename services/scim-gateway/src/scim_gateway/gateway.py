@@ -23,6 +23,7 @@ class Gateway:
     authenticator: Authenticator
     changes: Changes
     reading: Slots  # bodies being read
+    large: Slots  # large bodies, and answers that hold a large group: each takes tens of megabytes
     cursors: Cursors
     base_url: str
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,15 +17,16 @@ from scim.filter import Target, find_target, resolve_filter
 from scim.listing import ListQuery, list_response
 from scim.projection import Projection
 from scim.resource import render
-from scim_gateway.answers import json_response
+from scim_gateway.answers import Answer, StreamedResponse, json_response
 from scim_gateway.auth import Connection, authenticate
-from scim_gateway.body import read_body
+from scim_gateway.body import apart, read_body
 from scim_gateway.cursors import Walk, asked_by
+from scim_gateway.endpoints import hold
 from scim_gateway.gateway import Gateway, gateway_of, served_of
 from scim_gateway.masking import summarize
 from scim_gateway.served import Served
 from scim_gateway.store.filter_sql import Compiler, Where, sort_key
-from scim_gateway.store.resources import Stored, TooMany
+from scim_gateway.store.resources import INLINE, MANY, Stored, TooMany
 from scim_gateway.store.walks import walk_order
 
 
@@ -32,8 +34,8 @@ async def create(request: Request) -> Response:
     """POST to the collection: 201 with the resource."""
     connection = await authenticate(request)
     served, projection = served_of(request, connection), projection_of(request)
-    document, summary = await read(request, connection, served)
-    change = gateway_of(request).changes.create(connection, served, summary, **served.resource_content(document))
+    content, summary = await read(request, connection, served, served.resource_content)
+    change = gateway_of(request).changes.create(connection, served, summary, **content)
     return await submit(request, served, projection, change)
 
 
@@ -41,8 +43,7 @@ async def replace(request: Request) -> Response:
     """PUT: 200 with the resource."""
     connection = await authenticate(request)
     served, projection = served_of(request, connection), projection_of(request)
-    document, summary = await read(request, connection, served)
-    content = served.resource_content(document)
+    content, summary = await read(request, connection, served, served.resource_content)
     return await change(request, connection, projection, Operation.REPLACE, summary, **content)
 
 
@@ -50,8 +51,8 @@ async def patch(request: Request) -> Response:
     """PATCH: 200 with the resource, 204 for a group that is too large to be read for an answer."""
     connection = await authenticate(request)
     served, projection = served_of(request, connection), projection_of(request)
-    document, summary = await read(request, connection, served)
-    content = served.patch_content(document, request.path_params["id"])
+    meaning = partial(served.patch_content, resource_id=request.path_params["id"])
+    content, summary = await read(request, connection, served, meaning)
     return await change(request, connection, projection, Operation.PATCH, summary, **content)
 
 
@@ -69,7 +70,10 @@ async def get(request: Request) -> Response:
     projection = projection_of(request)
     resource_id = resource_id_of(request, served)
     base_url = gateway.base_url if projection.wants(served.table.relation.attribute) else None
-    stored = await served.table.find(gateway.pool, connection.id, resource_id, base_url)
+    stored = await served.table.find(gateway.pool, connection.id, resource_id, base_url, limit=INLINE)
+    if stored is not None and stored.related == MANY:
+        hold(request, gateway.large.take(connection.id))
+        stored = await served.table.find(gateway.pool, connection.id, resource_id, base_url)
     if stored is None:
         raise NotFound(f"{served.type.name} not found")
     headers = {"ETag": etag(stored.version)}
@@ -78,20 +82,20 @@ async def get(request: Request) -> Response:
     return json_response(rendered(gateway, served, stored, projection), 200, headers)
 
 
-async def search(request: Request) -> Response:
+async def search(request: Request) -> Answer:
     """GET of the collection: a ListResponse."""
     connection = await authenticate(request)
     return await listing(request, connection, ListQuery.from_params(request.query_params.multi_items()))
 
 
-async def search_by_post(request: Request) -> Response:
+async def search_by_post(request: Request) -> Answer:
     """POST to `.search`: the same, with the query in the body, where no log keeps it (threat T40)."""
     connection = await authenticate(request)
-    document, _ = await read(request, connection, served_of(request, connection))
-    return await listing(request, connection, ListQuery.from_search_request(document))
+    query, _ = await read(request, connection, served_of(request, connection), ListQuery.from_search_request)
+    return await listing(request, connection, query)
 
 
-async def listing(request: Request, connection: Connection, query: ListQuery) -> Response:
+async def listing(request: Request, connection: Connection, query: ListQuery) -> Answer:
     """The page that `query` asks for, of this connection's resources."""
     served, gateway = served_of(request, connection), gateway_of(request)
     where = None
@@ -100,7 +104,7 @@ async def listing(request: Request, connection: Connection, query: ListQuery) ->
         where = compiler.where(resolve_filter(served.type, query.filter))
     related_from = gateway.base_url if query.projection.wants(served.table.relation.attribute) else None
     if query.cursor is not None:
-        return await walk(gateway, connection, served, query, where, related_from)
+        return await walk(request, connection, query, where, related_from)
     page = await served.table.page(
         gateway.pool,
         connection.id,
@@ -110,19 +114,19 @@ async def listing(request: Request, connection: Connection, query: ListQuery) ->
         limit=query.count,
         base_url=related_from,
     )
-    resources = [rendered(gateway, served, stored, query.projection) for stored in page.resources]
-    return json_response(list_response(resources, page.total, query.start_index))
+    envelope = list_response([], page.total, query.start_index, len(page.resources))
+    return listed(request, connection, query.projection, envelope, page.resources)
 
 
 async def walk(
-    gateway: Gateway,
+    request: Request,
     connection: Connection,
-    served: Served,
     query: ListQuery,
     where: Where | None,
     related_from: str | None,
-) -> Response:
+) -> Answer:
     """The page after the cursor (RFC 9865), the first one after an empty cursor."""
+    served, gateway = served_of(request, connection), gateway_of(request)
     asked, now = asked_by(connection.id, served.endpoint, query), time.time()
     so_far = gateway.cursors.read(query.cursor or "", asked, now)
     target, is_descending = sort_target(served, query), query.sort_order == "descending"
@@ -136,9 +140,36 @@ async def walk(
         total=so_far.total,
         base_url=related_from,
     )
-    resources = [rendered(gateway, served, stored, query.projection) for stored in step.resources]
     next_cursor = gateway.cursors.issue(Walk(step.total, step.last), asked, now) if step.has_more else None
-    return json_response(list_response(resources, step.total, next_cursor=next_cursor))
+    envelope = list_response([], step.total, items_per_page=len(step.resources), next_cursor=next_cursor)
+    return listed(request, connection, query.projection, envelope, step.resources)
+
+
+def listed(
+    request: Request,
+    connection: Connection,
+    projection: Projection,
+    envelope: dict[str, Any],
+    resources: Sequence[Stored],
+) -> Answer:
+    """The ListResponse `envelope` filled with `resources`; what is too large for a page is read while it is sent."""
+    served, gateway = served_of(request, connection), gateway_of(request)
+    if not any(stored.related == MANY for stored in resources):
+        return json_response({**envelope, "Resources": [rendered(gateway, served, r, projection) for r in resources]})
+    hold(request, gateway.large.take(connection.id))
+
+    async def parts() -> AsyncIterator[bytes]:
+        separator = orjson.dumps(envelope).removesuffix(b"]}")
+        for stored in resources:
+            whole: Stored | None = stored
+            if stored.related == MANY:
+                whole = await served.table.find(gateway.pool, connection.id, stored.id, gateway.base_url)
+            if whole is not None:  # else it was deleted just now
+                yield separator + orjson.dumps(rendered(gateway, served, whole, projection))
+                separator = b","
+        yield b"]}" if separator == b"," else separator + b"]}"
+
+    return StreamedResponse(parts(), {}, gateway.settings.gateway_send_deadline)
 
 
 def order_of(served: Served, query: ListQuery) -> str | None:
@@ -159,14 +190,20 @@ def sort_target(served: Served, query: ListQuery) -> Target | None:
     return target
 
 
-async def read(request: Request, connection: Connection, served: Served) -> tuple[Any, RequestSummary]:
-    """The parsed body, and what the provisioning log may keep of the request."""
+async def read[T](
+    request: Request, connection: Connection, served: Served, meaning: Callable[[Any], T]
+) -> tuple[T, RequestSummary]:
+    """What `meaning` makes of the parsed body, and what the provisioning log may keep of the request."""
     gateway = gateway_of(request)
     with gateway.reading.take(connection.id):
         document, size = await read_body(
-            request, served.body_limit, served.advice, gateway.settings.gateway_read_deadline
+            request,
+            served.body_limit,
+            served.advice,
+            gateway.settings.gateway_read_deadline,
+            admit=lambda: hold(request, gateway.large.take(connection.id)),
         )
-    return document, summarize(request.method, template(request), document, size)
+    return await apart(size, meaning, document), summarize(request.method, template(request), document, size)
 
 
 async def change(

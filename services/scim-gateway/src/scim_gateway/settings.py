@@ -24,8 +24,13 @@ class Settings(ServiceSettings):
     # Of the connection's slots: kept for changes that only take access away.
     gateway_reserved_slots: int = 16
     gateway_global_slots: int = 512
+    # Large bodies and large groups in memory at a time, at up to 100 MB each.
+    gateway_large_slots: int = 6
+    gateway_connection_large_slots: int = 4
     # Seconds that a client may take to send a body.
     gateway_read_deadline: float = 10.0
+    # Seconds that a client may take to receive an answer that is read while it is sent.
+    gateway_send_deadline: float = 60.0
     gateway_pool_size: int = 10
     # Seconds between failing the readiness probe and closing the listener, so that load balancers notice.
     gateway_drain_seconds: float = 0.0

@@ -14,6 +14,10 @@ from scim_gateway.store.walks import Order, Position, later_than
 _SELECTED = "id, resource, version, created_at, last_modified"
 
 
+INLINE = 1_000  # related values of a resource that come with its page; what has more is read by itself
+MANY = ""
+
+
 class TooMany(Exception):
     """There are more related values than the caller wants."""
 
@@ -22,7 +26,8 @@ class TooMany(Exception):
 class Stored:
     """A resource as it is kept: canonical attributes, what `meta` is made of, and what is kept elsewhere.
 
-    `related` is the value of the relation's attribute as JSON text; None when there is none, or it was not asked for.
+    `related` is the value of the relation's attribute as JSON text; None when there is none, or it was not asked for,
+    MANY when there is too much for a page.
     """
 
     id: UUID
@@ -65,10 +70,16 @@ class Table:
         self._count_all = f"SELECT {name} FROM connection_stats WHERE connection_id = $1"
 
     async def find(
-        self, pool: asyncpg.Pool, connection_id: UUID, resource_id: UUID, base_url: str | None = None
+        self,
+        pool: asyncpg.Pool,
+        connection_id: UUID,
+        resource_id: UUID,
+        base_url: str | None = None,
+        *,
+        limit: int | None = None,
     ) -> Stored | None:
-        """The resource; None when this connection has none of that id."""
-        select, parameters = self._with_related(self._one, (connection_id, resource_id), base_url)
+        """The resource, with MANY above `limit` related values; None when this connection has none of that id."""
+        select, parameters = self._with_related(self._one, (connection_id, resource_id), base_url, limit)
         async with reading(pool) as db:
             row = await db.fetchrow(select, *parameters)
         return Stored(**row) if row else None
@@ -77,16 +88,11 @@ class Table:
         self, pool: asyncpg.Pool, resource_id: UUID, base_url: str, limit: int | None = None
     ) -> str | None:
         """What the relation holds for a resource, as `Stored.related`; raises TooMany above `limit` values."""
-        values = f"SELECT * FROM ({self.relation.values.format(row='page')}) AS v"
-        if limit is not None:
-            values += f" ORDER BY value LIMIT {limit + 1}"
-        select = f"SELECT count(*) AS n, {_array('$2')} AS related FROM ({values}) AS v"
+        select, parameters = self._with_related("SELECT $1::uuid AS id", (resource_id,), base_url, limit)
         async with reading(pool) as db:
-            row = await db.fetchrow(
-                f"SELECT v.* FROM (SELECT $1::uuid AS id) AS page, LATERAL ({select}) AS v", resource_id, base_url
-            )
+            row = await db.fetchrow(select, *parameters)
         assert row is not None
-        if limit is not None and row["n"] > limit:
+        if row["related"] == MANY:
             raise TooMany
         return row["related"]
 
@@ -105,7 +111,7 @@ class Table:
         bounded, parameters = _bounded(connection_id, where)
         by = f"{order}, created_at, id" if order else "created_at, id"
         rows = f"SELECT {_SELECTED} FROM {self._name} WHERE {bounded} ORDER BY {by} LIMIT {limit} OFFSET {offset}"
-        select, all_parameters = self._with_related(rows, parameters, base_url)
+        select, all_parameters = self._with_related(rows, parameters, base_url, INLINE)
         async with reading(pool) as db:
             rows = await db.fetch(select, *all_parameters) if limit else []
             if where is not None and (0 < len(rows) < limit or (limit and not offset and not rows)):
@@ -134,7 +140,7 @@ class Table:
             f"SELECT {_SELECTED}, {key} AS key FROM {self._name} WHERE {bounded} AND {later}"
             f" ORDER BY {f'{order}, ' if order else ''}created_at, id LIMIT {limit + 1}"
         )
-        select, all_parameters = self._with_related(rows, (*parameters, *position), base_url)
+        select, all_parameters = self._with_related(rows, (*parameters, *position), base_url, INLINE)
         async with reading(pool) as db:
             found = [dict(row) for row in await db.fetch(select, *all_parameters)]
             has_more = len(found) > limit
@@ -159,13 +165,17 @@ class Table:
         return await db.fetchval(f"SELECT count(*) FROM {self._name} WHERE {bounded}", *parameters)
 
     def _with_related(
-        self, select: str, parameters: tuple[Any, ...], base_url: str | None
+        self, select: str, parameters: tuple[Any, ...], base_url: str | None, limit: int | None
     ) -> tuple[str, tuple[Any, ...]]:
-        """`select`, its rows with their related values in the same order."""
+        """`select`, its rows with their related values, or MANY above `limit` of them, in the same order."""
         if base_url is None:
             return select, parameters
         values = self.relation.values.format(row="page")
-        related = f"SELECT {_array(f'${len(parameters) + 1}')} FROM ({values}) AS v"
+        array = _array(f"${len(parameters) + 1}")
+        if limit is not None:
+            values = f"SELECT * FROM ({values}) AS v ORDER BY value LIMIT {limit + 1}"
+            array = f"CASE WHEN count(*) > {limit} THEN '{MANY}' ELSE {array} END"
+        related = f"SELECT {array} FROM ({values}) AS v"
         return f"SELECT page.*, ({related}) AS related FROM ({select}) AS page", (*parameters, base_url)
 
 
