@@ -1,16 +1,24 @@
 """Groups at the size that is promised: 100,000 members, through the real broker and the real provisioner."""
 
+import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 import pytest_asyncio
 
+from devstack.ports import free_port
 from directory_stand import Client, group, real_provisioner
-from gateway_stand import Directory, Running, Tenant
+from gateway_stand import Directory, Running, Tenant, environment, until
+from scim_gateway.endpoints import BASE as SCIM_BASE
 
+GATEWAY = Path(sys.executable).parent / "scim-gateway"
 MANY = 100_000
 
 # Users as the provisioner would have stored them.
@@ -114,3 +122,50 @@ async def test_a_patch_is_answered_with_the_group_up_to_1000_members(crowd, memb
     answer = await client.patch(f"/Groups/{group_id}", added)
     assert answer.status_code == status
     assert status == 204 or len(answer.json()["members"]) == members
+
+
+ADD_GROUP = """
+    WITH added AS (
+        INSERT INTO groups (id, connection_id, display_name, display_name_key, resource, version, created_at,
+                            last_modified)
+        VALUES (gen_random_uuid(), $1, $2, $2, jsonb_build_object('displayName', $2::text), 1, now(), now())
+        RETURNING id
+    )
+    INSERT INTO memberships SELECT added.id, users.id, 'User' FROM added, users WHERE connection_id = $1
+"""
+
+
+def peak_memory(process_id: int) -> int:
+    """Of a process, in MB."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+async def test_a_list_of_large_groups_takes_the_memory_of_one(crowd):
+    client, _ = crowd
+    owner, names = client.tenant.directory.owner, [f"large {number}" for number in range(6)]
+    for name in names:
+        await owner.execute(ADD_GROUP, client.tenant.id, name, timeout=60)
+    settings = client.gateway.settings.model_copy(update={"gateway_port": free_port()})
+    process = await asyncio.create_subprocess_exec(GATEWAY, env=environment(settings), start_new_session=True)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.gateway_port}", trust_env=False) as http:
+
+            async def ready() -> bool:
+                with suppress(httpx.TransportError):
+                    return (await http.get("/health/ready")).status_code == 200
+                return False
+
+            await until(ready, 60)
+            taken = []
+            for text, expected in (("large 0", names[:1]), ("large", names)):
+                query = {"filter": f'displayName sw "{text}"'}
+                url, headers = f"{SCIM_BASE}/Groups", client.tenant.auth
+                listed = (await http.get(url, params=query, headers=headers, timeout=60)).json()["Resources"]
+                assert [resource["displayName"] for resource in listed] == expected
+                assert {len(resource["members"]) for resource in listed} == {MANY}
+                taken.append(peak_memory(process.pid))
+    finally:
+        process.terminate()
+        await process.wait()
+    assert taken[1] - taken[0] < 60  # MB; five more of them are 95

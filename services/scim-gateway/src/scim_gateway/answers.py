@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from scim.errors import ScimError
 
 MEDIA_TYPE = "application/scim+json"
+PIECE = 64 * 1024  # bytes; the server takes some messages ahead of the client, whatever their size
 _UNREAD = frozenset((408, 413))  # the rest of the body may still be on its way
 
 
@@ -33,7 +34,9 @@ class StreamedResponse:
         async with asyncio.timeout(self._deadline):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             async for part in self._parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+                for start in range(0, len(part), PIECE):
+                    piece = part[start : start + PIECE]
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

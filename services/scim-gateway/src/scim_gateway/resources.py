@@ -159,15 +159,17 @@ def listed(
     hold(request, gateway.large.take(connection.id))
 
     async def parts() -> AsyncIterator[bytes]:
-        separator = orjson.dumps(envelope).removesuffix(b"]}")
+        yield orjson.dumps(envelope).removesuffix(b"]}")
+        separator = b""
         for stored in resources:
             whole: Stored | None = stored
             if stored.related == MANY:
                 whole = await served.table.find(gateway.pool, connection.id, stored.id, gateway.base_url)
             if whole is not None:  # else it was deleted just now
-                yield separator + orjson.dumps(rendered(gateway, served, whole, projection))
+                yield separator
+                yield orjson.dumps(rendered(gateway, served, whole, projection))
                 separator = b","
-        yield b"]}" if separator == b"," else separator + b"]}"
+        yield b"]}"
 
     return StreamedResponse(parts(), {}, gateway.settings.gateway_send_deadline)
 
