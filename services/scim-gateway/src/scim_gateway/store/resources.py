@@ -172,10 +172,11 @@ class Table:
             return select, parameters
         values = self.relation.values.format(row="page")
         array = _array(f"${len(parameters) + 1}")
-        if limit is not None:
-            values = f"SELECT * FROM ({values}) AS v ORDER BY value LIMIT {limit + 1}"
-            array = f"CASE WHEN count(*) > {limit} THEN '{MANY}' ELSE {array} END"
         related = f"SELECT {array} FROM ({values}) AS v"
+        if limit is not None:
+            # Counted first, without what each looks like: that costs the same however many there are.
+            some = f"SELECT FROM ({values}) AS v LIMIT {limit + 1}"
+            related = f"CASE WHEN (SELECT count(*) FROM ({some}) AS s) > {limit} THEN '{MANY}' ELSE ({related}) END"
         return f"SELECT page.*, ({related}) AS related FROM ({select}) AS page", (*parameters, base_url)
 
 
