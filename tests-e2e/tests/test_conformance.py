@@ -3,25 +3,14 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import httpx2
-import pytest
 from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_tester import CheckResult, Status, check_server
 
 from e2e.conformance import main
 from e2e.stack import Stack
-
-# What the suites are known to find; a line goes when its reason does.
-KNOWN_TO_TESTER = (
-    # It wants members back as it sent them; we add `display`, which RFC 7643 section 8.7.1 does not have.
-    "check_add_attribute: PATCH modify() returned unexpected value for 'members'",
-    "check_replace_attribute: PATCH modify() returned unexpected value for 'members'",
-)
-# It adds the member "fake-member-id" and wants 200; we refuse members that nobody knows (T6).
-KNOWN_TO_SANITY = ("PATCH /Groups/{id} add member: ",)
 
 
 def check(stack: Stack) -> list[CheckResult]:
@@ -34,7 +23,7 @@ async def test_scim2_tester_finds_no_error(stack: Stack):
     results = await asyncio.to_thread(check, stack)
 
     bad = {f"{each.title}: {each.reason}" for each in results if each.status in (Status.ERROR, Status.DEVIATION)}
-    expect_nothing_but(KNOWN_TO_TESTER, bad)
+    assert bad == set()
     assert len(results) > 50
 
 
@@ -49,16 +38,8 @@ async def test_scim_sanity_has_nothing_failing(stack: Stack):
 
     report = json.loads(output)
     bad = [each for each in report["results"] if each["status"] not in ("pass", "skip")]
-    expect_nothing_but(KNOWN_TO_SANITY, {f"{each['name']}: {each.get('message')}" for each in bad})
+    assert [f"{each['name']}: {each.get('message')}" for each in bad] == []
     assert report["summary"]["passed"] >= 15
-
-
-def expect_nothing_but(known: Sequence[str], bad: set[str]) -> None:
-    """Fail for what is not known; an expected failure, with its text, for what is."""
-    new = {each for each in bad if not each.startswith(tuple(known))}
-    assert new == set()
-    if bad:
-        pytest.xfail("; ".join(sorted(bad)))
 
 
 async def test_the_conformance_command_prints_a_table(stack: Stack, capsys):

@@ -52,7 +52,7 @@ ENTERPRISE_ATTRIBUTES = """
 """
 GROUP_ATTRIBUTES = """
     displayName string - readWrite
-    members complex many readWrite value $ref display type
+    members complex many readWrite value $ref type
 """
 
 
@@ -95,11 +95,11 @@ def test_users_have_these_characteristics(path: str, expected: dict[str, Any]):
     assert {key: getattr(leaf, key) for key in expected} == expected
 
 
-def test_members_are_immutable_and_their_display_is_ours():
+def test_members_are_immutable():
     members = GROUP.attribute("members")
     assert members is not None
     assert {sub.name: sub.mutability for sub in members.sub_attributes} == {
-        "value": "immutable", "$ref": "immutable", "display": "readOnly", "type": "immutable",
+        "value": "immutable", "$ref": "immutable", "type": "immutable",
     }  # fmt: skip
 
 

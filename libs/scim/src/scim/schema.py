@@ -355,7 +355,6 @@ GROUP_SCHEMA = Schema(
             _string("value", "The id of the member.", mutability="immutable", case_exact=True, identifier="exact"),
             Attribute("$ref", "reference", case_exact=True, mutability="immutable", reference_types=("User", "Group"),
                       description="URI of the member."),
-            _string("display", "The member's displayName.", mutability="readOnly"),
             _string("type", "The member's resource type.", mutability="immutable", canonical_values=("User", "Group")),
         )),
     ),

@@ -9,9 +9,11 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -21,14 +23,18 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import directory
+from admin_api import schemas
 from admin_api.bootstrap import Bootstrapped, Wanted, bootstrap
 from admin_api.errors import ApiError, Unavailable, Validation
-from admin_api.settings import BootstrapSettings, MigrateSettings, TopicsSettings
+from admin_api.settings import BootstrapSettings, DatabaseSettings, MigrateSettings, TopicsSettings
 from admin_api.store.database import is_away, open_engine, root_of, transactions
 from admin_api.topics import Report, TopicMismatch, TopicRefused, create_topics
 from contracts import TOPICS
+from scim import strictjson
+from scim.errors import ScimError
 from servicekit.settings import load
 
 app = typer.Typer(
@@ -37,6 +43,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+schema_app = typer.Typer(help="An organization's own schemas, for attributes that SCIM does not have.")
+app.add_typer(schema_app, name="schema", no_args_is_help=True)
 console = Console(highlight=False)
 
 
@@ -110,6 +118,48 @@ def bootstrap_command(
     wanted = Wanted(organization, email, password, provider_id, plan, rotate_token)
     done = asyncio.run(_bootstrap(settings, wanted))
     _print_json(done) if as_json else _print_bootstrapped(done)
+
+
+OrganizationId = Annotated[UUID, typer.Option("--organization", help="Id of the organization.")]
+
+
+@schema_app.command("add")
+def schema_add(
+    file: Annotated[Path, typer.Argument(help="JSON file with one Schema resource (RFC 7643 section 7).")],
+    organization: OrganizationId,
+    resource_type: Annotated[Literal["User", "Group"], typer.Option(help="What it extends.")] = "User",
+) -> None:
+    """Add a schema to an organization, or attributes to a schema that is there.
+
+    Clients see it within a second, in /Schemas too. Settings: DATABASE_URL (the owner's).
+    """
+    document = _read_json(file)
+    added = asyncio.run(
+        _in_database(lambda db: schemas.add(db, organization, resource_type, document, datetime.now(UTC)))
+    )
+    console.print(f"{resource_type}s have [bold]{escape(added.id)}[/bold] with {len(added.attributes)} attributes.")
+
+
+@schema_app.command("list")
+def schema_list(organization: OrganizationId, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Print the schemas of an organization. Settings: DATABASE_URL (the owner's)."""
+    rows = asyncio.run(_in_database(lambda db: schemas.listed(db, organization)))
+    if as_json:
+        print(json.dumps([{"resourceType": row.resource_type, "schema": row.document} for row in rows]))
+        return
+    for row in rows:
+        names = ", ".join(attribute["name"] for attribute in row.document["attributes"])
+        console.print(f"{row.resource_type:<6} [bold]{escape(row.urn)}[/bold]: {escape(names)}", soft_wrap=True)
+
+
+@schema_app.command("remove")
+def schema_remove(
+    urn: Annotated[str, typer.Argument(help="URN of the schema.")],
+    organization: OrganizationId,
+) -> None:
+    """Remove a schema that no user and no group has values of. Settings: DATABASE_URL (the owner's)."""
+    asyncio.run(_in_database(lambda db: schemas.remove(db, organization, urn)))
+    console.print(f"[bold]{escape(urn)}[/bold] is removed.")
 
 
 def explain(error: Exception) -> Failure:
@@ -188,6 +238,22 @@ def _read_password(path: Path) -> str:
         raise Failure(f"cannot read the password file {path}: {error.strerror}", 2) from error
     except UnicodeDecodeError as error:
         raise Failure(f"the password file {path} is not UTF-8 text", 2) from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return strictjson.loads(path.read_bytes())
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {error.strerror}", 2) from error
+    except ScimError as error:
+        raise Failure(f"{path} is not JSON: {error.detail}", 2) from error
+
+
+async def _in_database[T](work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """The result of `work` in one transaction, as the schema's owner."""
+    dsn = load(DatabaseSettings).database_url.get_secret_value()
+    async with open_engine(dsn, pool_size=1) as engine, transactions(engine)() as db:
+        return await work(db)
 
 
 async def _bootstrap(settings: BootstrapSettings, wanted: Wanted) -> Bootstrapped:

@@ -76,6 +76,12 @@ class MigrateSettings(ServiceSettings):
     admin_db_password: SecretStr | None = None
 
 
+class DatabaseSettings(ServiceSettings):
+    """`directory-sync schema`; DATABASE_URL is the owner's."""
+
+    database_url: Dsn
+
+
 class TopicsSettings(ServiceSettings):
     """`directory-sync topics`."""
 

@@ -80,7 +80,7 @@ async def store(directory: Directory, names: list[str], members: tuple[set[int],
 # --- filters ----------------------------------------------------------------------------------------------------------
 
 OPERATORS = ["eq", "ne", "co", "sw", "ew", "gt", "le"]
-SUBS = ["value", "display", "type", "$ref"]
+SUBS = {"members": ["value", "type", "$ref"], "groups": ["value", "display", "type", "$ref"]}
 
 
 @st.composite
@@ -91,7 +91,7 @@ def filters(draw: st.DrawFn, attribute: str) -> str:
     )
 
     def comparison(prefix: str) -> str:
-        name = f"{prefix}{draw(st.sampled_from(SUBS))}"
+        name = f"{prefix}{draw(st.sampled_from(SUBS[attribute]))}"
         operator = draw(st.sampled_from([*OPERATORS, "pr", "null"]))
         if operator == "pr":
             return f"{name} pr"

@@ -140,27 +140,26 @@ def members_after(directory: Directory, group: Group, changes: Iterable[MemberCh
     """The effect of all member changes in order; raises InvalidValue for a member that the connection does not have."""
     members = Members(directory, group.id)
     for change in changes:
-        ids = [_uuid(value) for value in change.values]
+        # What is no UUID is nobody's id: it names nothing, as an empty list does (docs/scim.md).
+        ids = [member_id for value in change.values if (member_id := _uuid(value))]
         if change.op == "remove":
             for member_id in ids:
-                if member_id:
-                    members.remove(member_id)
+                members.remove(member_id)
             continue
-        found = [_member(directory, group, member_id) for member_id in ids]
+        found = [(member_id, _member_type(directory, group, member_id)) for member_id in ids]
         if change.op == "replace":
-            members.remove_all_but({member_id for member_id, _ in found})
+            members.remove_all_but(set(ids))
         for member_id, member_type in found:
             members.add(member_id, member_type)
     _require_no_cycle(directory, group, members)
     return members
 
 
-def _member(directory: Directory, group: Group, member_id: UUID | None) -> tuple[UUID, str]:
-    member_type = directory.member_type(group.connection_id, member_id) if member_id else None
-    if member_id is None or member_type is None:
-        named = f" {member_id}" if member_id else ""
-        raise InvalidValue(f"The member{named} is no user or group of this connection; nothing was changed")
-    return member_id, member_type
+def _member_type(directory: Directory, group: Group, member_id: UUID) -> str:
+    member_type = directory.member_type(group.connection_id, member_id)
+    if member_type is None:
+        raise InvalidValue(f"The member {member_id} is no user or group of this connection; nothing was changed")
+    return member_type
 
 
 def _require_no_cycle(directory: Directory, group: Group, members: Members) -> None:

@@ -57,14 +57,15 @@ COLUMNS: Mapping[tuple[str, str | None], Column] = {
 class Relation:
     """A multi-valued `attribute` whose values are rows of other tables.
 
-    `values` selects those of the resource `{row}`, with the columns value (uuid), path ("$ref" without its base),
-    display and type. `holders`, where there is one, is a condition on `{row}` that some value, `{alias}`, satisfies
-    `{condition}`; it knows all columns but those in `per_row`.
+    `values` selects those of the resource `{row}`, with the columns value (uuid), path ("$ref" without its base), type
+    and, where the attribute `has_display`, display. `holders`, where there is one, is a condition on `{row}` that some
+    value, `{alias}`, satisfies `{condition}`; it knows all columns but those in `per_row`.
     """
 
     attribute: str
     values: str
     holders: str | None = None
+    has_display: bool = True
     per_row: frozenset[str] = frozenset()
 
     def some(self, row: str, alias: str, condition: str, names: Iterable[str]) -> str:

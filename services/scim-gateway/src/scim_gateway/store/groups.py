@@ -4,16 +4,13 @@ from scim_gateway.store.filter_sql import COLUMNS, Column, Layout, Relation
 from scim_gateway.store.resources import Table
 
 MEMBERS_OF_GROUP = """
-    SELECT m.member_id AS value, '/' || m.member_type || 's/' || m.member_id AS path, m.member_type AS type,
-           coalesce(g.display_name, u.resource ->> 'displayName', u.resource -> 'name' ->> 'formatted', u.user_name)
-               AS display
-    FROM memberships m LEFT JOIN users u ON u.id = m.member_id LEFT JOIN groups g ON g.id = m.member_id
-    WHERE m.group_id = {row}.id
+    SELECT m.member_id AS value, '/' || m.member_type || 's/' || m.member_id AS path, m.member_type AS type
+    FROM memberships m WHERE m.group_id = {row}.id
 """
 
 LAYOUT = Layout(
     "groups",
     {**COLUMNS, ("displayName", None): Column("display_name_key", is_key=True)},
-    relation=Relation("members", MEMBERS_OF_GROUP),
+    relation=Relation("members", MEMBERS_OF_GROUP, has_display=False),
 )
 GROUPS = Table("groups", LAYOUT)

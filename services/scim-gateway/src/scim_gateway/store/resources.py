@@ -171,7 +171,7 @@ class Table:
         if base_url is None:
             return select, parameters
         values = self.relation.values.format(row="page")
-        array = _array(f"${len(parameters) + 1}")
+        array = _array(f"${len(parameters) + 1}", self.relation.has_display)
         related = f"SELECT {array} FROM ({values}) AS v"
         if limit is not None:
             # Counted first, without what each looks like: that costs the same however many there are.
@@ -189,9 +189,10 @@ def _bounded(connection_id: UUID, where: Where | None) -> tuple[str, tuple[Any, 
     return bounded, (connection_id, *(where.parameters if where else ()))
 
 
-def _array(base_url: str) -> str:
+def _array(base_url: str, has_display: bool) -> str:
     """The rows `v` as a JSON array, NULL without any; `base_url` is a parameter."""
+    display = "'display', v.display, " if has_display else ""
     return (
-        f"json_agg(json_build_object('value', v.value, '$ref', {base_url}::text || v.path, 'display', v.display,"
-        " 'type', v.type) ORDER BY v.value)::text"
+        f"json_agg(json_build_object('value', v.value, '$ref', {base_url}::text || v.path, {display}'type', v.type)"
+        " ORDER BY v.value)::text"
     )
