@@ -1,9 +1,15 @@
 """The service running in the test's process, and the rows and clients that tests begin with."""
 
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -23,6 +29,7 @@ PASSWORD_HASH = hash_password(PASSWORD)
 PEPPER = "pepper-of-the-tests"
 ORIGIN = "http://admin.test"
 DB_PASSWORD = "password-of-the-role"
+SCRIPT = Path(sys.executable).with_name("directory-sync")
 
 
 def new_settings(database: str, bootstrap: str) -> Settings:
@@ -137,3 +144,18 @@ def assert_refused(answer: httpx.Response, status: int, code: str) -> None:
     assert body["message"]
     assert body["requestId"] == answer.headers["x-request-id"]
     assert answer.headers["content-type"] == "application/json"
+
+
+class Cli:
+    """Runs the script with an environment of its own."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.env = {"PATH": os.environ["PATH"], "COLUMNS": "200", **env}
+
+    async def run(self, *arguments: str, status: int = 0, **env: Any) -> tuple[str, str]:
+        """Standard output and standard error of a run that ends with this status; never a traceback."""
+        process = await asyncio.create_subprocess_exec(SCRIPT, *arguments, env=self.env | env, stdout=PIPE, stderr=PIPE)
+        output, errors = (text.decode() for text in await process.communicate())
+        assert process.returncode == status, output + errors
+        assert "Traceback" not in errors
+        return output, errors

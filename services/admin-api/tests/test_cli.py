@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -21,28 +18,12 @@ import directory
 from admin_api.bootstrap import Wanted, check
 from admin_api.errors import Validation
 from admin_api.topics import TopicMismatch, create_topics, open_admin
-from admin_stand import PEPPER
+from admin_stand import PEPPER, Cli
 from contracts import SCIM_TOKEN, TOPICS, Topic
 from devstack.pytest_plugin import new_database
 from servicekit import bearer
 
-SCRIPT = Path(sys.executable).with_name("directory-sync")
 PASSWORD = "a password of the admin"
-
-
-class Cli:
-    """Runs the script with an environment of its own."""
-
-    def __init__(self, env: dict[str, str]) -> None:
-        self.env = {"PATH": os.environ["PATH"], "COLUMNS": "200", **env}
-
-    async def run(self, *arguments: str, status: int = 0, **env: Any) -> tuple[str, str]:
-        """Standard output and standard error of a run that ends with this status; never a traceback."""
-        process = await asyncio.create_subprocess_exec(SCRIPT, *arguments, env=self.env | env, stdout=PIPE, stderr=PIPE)
-        output, errors = (text.decode() for text in await process.communicate())
-        assert process.returncode == status, output + errors
-        assert "Traceback" not in errors
-        return output, errors
 
 
 @pytest.fixture
