@@ -97,6 +97,29 @@ async def test_an_unknown_or_foreign_member_is_refused_and_nothing_changed(clien
     assert await other.found("/Users", f'groups.value eq "{group_id}"') == []
 
 
+async def test_a_search_at_the_root_finds_users_and_groups(client):
+    ada, bob = await client.add_user("ada@example.com"), await client.add_user("bob@example.com")
+    sales = await client.add_group("Sales", ada)
+
+    async def found(**query):
+        body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"], **query}
+        answer = await client.send("POST", "/.search", json=body)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        return page["totalResults"], [resource["id"] for resource in page.get("Resources", ())]
+
+    assert await found() == (3, [ada, bob, sales])
+    assert await found(startIndex=2, count=2) == (3, [bob, sales])
+    assert await found(startIndex=3, count=1) == (3, [sales])
+    assert await found(count=0) == (3, [])
+    assert await found(filter='displayName eq "Sales" or userName sw "bob"') == (2, [bob, sales])
+    assert await found(filter='meta.resourceType eq "Group"') == (1, [sales])
+    refused = await client.send(
+        "POST", "/.search", json={"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"], "sortBy": "id"}
+    )
+    assert (refused.status_code, refused.json()["scimType"]) == (400, "invalidValue")
+
+
 async def test_a_name_is_taken_once(client):
     await client.add_group("Sales")
     answer = await client.send("POST", "/Groups", json=group("SALES"))

@@ -36,7 +36,6 @@ log = structlog.get_logger()
 
 NEEDED_REVISION = "0002"
 NO_ME = "A connection's token acts for no user of its own, so /Me names nobody; use /Users."
-NO_SEARCH = "One search covers one resource type; use /Users/.search or /Groups/.search."
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -88,7 +87,7 @@ def scim_routes(url: str) -> list[Route]:
     routes += [
         route("/Bulk", {"POST": bulk.bulk}),
         route("/Me", dict.fromkeys(_METHODS, not_offered(NO_ME))),
-        route("/.search", {"POST": not_offered(NO_SEARCH)}),
+        route("/.search", {"POST": resources.search_everything}),
     ]
     return routes
 

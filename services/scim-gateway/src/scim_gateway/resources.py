@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts import Change, Operation, Outcome, RequestSummary
-from scim.errors import InvalidPath, NotFound, Unavailable, error_of
+from scim.errors import InvalidPath, InvalidValue, NotFound, Unavailable, error_of
 from scim.filter import Target, find_target, resolve_filter
 from scim.listing import ListQuery, list_response
 from scim.projection import Projection
@@ -115,7 +115,43 @@ async def listing(request: Request, connection: Connection, query: ListQuery) ->
         base_url=related_from,
     )
     envelope = list_response([], page.total, query.start_index, len(page.resources))
-    return listed(request, connection, query.projection, envelope, page.resources)
+    return listed(request, connection, query.projection, envelope, [(served, stored) for stored in page.resources])
+
+
+async def search_everything(request: Request) -> Answer:
+    """POST to `.search` at the root: resources of every type, one type after the other (RFC 7644 section 3.4.3).
+
+    An attribute that a type does not have is absent in all of its resources.
+    """
+    connection, gateway = await authenticate(request), gateway_of(request)
+    types = list(connection.served.values())
+    query, _ = await read(request, connection, types[0], ListQuery.from_search_request)
+    if query.sort_by is not None or query.cursor is not None:
+        raise InvalidValue(
+            "A search of everything has index pages in natural order; sort, or walk by cursor, at /Users/.search and "
+            "/Groups/.search."
+        )
+    offset, total = query.start_index - 1, 0
+    found: list[tuple[Served, Stored]] = []
+    for served in types:
+        where = None
+        if query.filter is not None:
+            predicate = resolve_filter(served.type, query.filter, unknown_as_absent=True)
+            where = Compiler(served.type, served.table.layout, gateway.base_url).where(predicate)
+        wants_related = query.projection.wants(served.table.relation.attribute)
+        page = await served.table.page(
+            gateway.pool,
+            connection.id,
+            where,
+            order=None,
+            offset=max(0, offset - total),
+            limit=query.count - len(found),
+            base_url=gateway.base_url if wants_related else None,
+        )
+        found += [(served, stored) for stored in page.resources]
+        total += page.total
+    envelope = list_response([], total, query.start_index, len(found))
+    return listed(request, connection, query.projection, envelope, found)
 
 
 async def walk(
@@ -142,7 +178,7 @@ async def walk(
     )
     next_cursor = gateway.cursors.issue(Walk(step.total, step.last), asked, now) if step.has_more else None
     envelope = list_response([], step.total, items_per_page=len(step.resources), next_cursor=next_cursor)
-    return listed(request, connection, query.projection, envelope, step.resources)
+    return listed(request, connection, query.projection, envelope, [(served, stored) for stored in step.resources])
 
 
 def listed(
@@ -150,18 +186,19 @@ def listed(
     connection: Connection,
     projection: Projection,
     envelope: dict[str, Any],
-    resources: Sequence[Stored],
+    found: Sequence[tuple[Served, Stored]],
 ) -> Answer:
-    """The ListResponse `envelope` filled with `resources`; what is too large for a page is read while it is sent."""
-    served, gateway = served_of(request, connection), gateway_of(request)
-    if not any(stored.related == MANY for stored in resources):
-        return json_response({**envelope, "Resources": [rendered(gateway, served, r, projection) for r in resources]})
+    """The ListResponse `envelope` filled with what was found; what is too large for a page is read while it is sent."""
+    gateway = gateway_of(request)
+    if not any(stored.related == MANY for _, stored in found):
+        resources = [rendered(gateway, served, stored, projection) for served, stored in found]
+        return json_response({**envelope, "Resources": resources})
     hold(request, gateway.large.take(connection.id))
 
     async def parts() -> AsyncIterator[bytes]:
         yield orjson.dumps(envelope).removesuffix(b"]}")
         separator = b""
-        for stored in resources:
+        for served, stored in found:
             whole: Stored | None = stored
             if stored.related == MANY:
                 whole = await served.table.find(gateway.pool, connection.id, stored.id, gateway.base_url)
