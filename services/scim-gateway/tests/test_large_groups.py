@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from devstack.ports import free_port
 from directory_stand import Client, group, real_provisioner
-from gateway_stand import Directory, Running, Tenant, environment, until
+from gateway_stand import Directory, Running, Tenant, environment, running, settings_for, until
 from scim_gateway.endpoints import BASE as SCIM_BASE
 
 GATEWAY = Path(sys.executable).parent / "scim-gateway"
@@ -109,9 +109,43 @@ async def test_t37_more_is_refused_with_what_to_do(crowd):
     too_many = await client.send("POST", "/Groups", json=group("Too many", *users, "one more"))
     assert too_many.status_code == 413
     assert "100,000" in too_many.json()["detail"]
+    assert "several PATCH requests" in too_many.json()["detail"]
     too_large = await client.send("POST", "/Groups", content=b" " * (8 * 1024 * 1024 + 1))
     assert too_large.status_code == 413
     assert "several PATCH requests" in too_large.json()["detail"]
+
+
+async def test_large_bodies_are_admitted_one_by_one(topics, directory):
+    """Each takes tens of megabytes; small ones pass meanwhile."""
+    tenant = await directory.add_connection()
+    settings = settings_for(topics, directory.gateway_dsn, gateway_connection_large_slots=1)
+    async with running(settings) as gateway:
+        sending = asyncio.Event()
+
+        async def endless() -> AsyncIterator[bytes]:
+            yield b"[" + b" " * 2_000_000
+            sending.set()
+            await asyncio.Event().wait()
+
+        client = Client(gateway, tenant)
+        first = asyncio.create_task(client.send("POST", "/Groups", content=endless()))
+        await sending.wait()
+
+        async def refused() -> httpx.Response | None:
+            answer = await client.send("POST", "/Groups", content=b" " * 2_000_000)
+            return answer if answer.status_code == 429 else None
+
+        second = await until(refused)
+        assert second is not None
+        assert second.headers["retry-after"] == "1"
+        assert (await client.send("POST", "/Groups", content=b" " * 1_000)).status_code == 400
+        first.cancel()
+        await asyncio.wait([first])
+
+        async def admitted() -> bool:
+            return (await client.send("POST", "/Groups", content=b" " * 2_000_000)).status_code == 400
+
+        await until(admitted)
 
 
 @pytest.mark.parametrize(("members", "status"), [(1000, 200), (1001, 204)])

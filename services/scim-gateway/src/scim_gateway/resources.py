@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts import Change, Operation, Outcome, RequestSummary
-from scim.errors import InvalidPath, InvalidValue, NotFound, Unavailable, error_of
+from scim.errors import InvalidPath, InvalidValue, NotFound, PayloadTooLarge, Unavailable, error_of
 from scim.filter import Target, find_target, resolve_filter
 from scim.listing import ListQuery, list_response
 from scim.projection import Projection
@@ -71,15 +71,14 @@ async def get(request: Request) -> Response:
     resource_id = resource_id_of(request, served)
     base_url = gateway.base_url if projection.wants(served.table.relation.attribute) else None
     stored = await served.table.find(gateway.pool, connection.id, resource_id, base_url, limit=INLINE)
+    if stored is not None and has_version(request.headers.get("if-none-match"), stored.version):
+        return Response(status_code=304, headers={"ETag": etag(stored.version)})
     if stored is not None and stored.related == MANY:
         hold(request, gateway.large.take(connection.id))
         stored = await served.table.find(gateway.pool, connection.id, resource_id, base_url)
     if stored is None:
         raise NotFound(f"{served.type.name} not found")
-    headers = {"ETag": etag(stored.version)}
-    if has_version(request.headers.get("if-none-match"), stored.version):
-        return Response(status_code=304, headers=headers)
-    return json_response(rendered(gateway, served, stored, projection), 200, headers)
+    return json_response(rendered(gateway, served, stored, projection), 200, {"ETag": etag(stored.version)})
 
 
 async def search(request: Request) -> Answer:
@@ -242,7 +241,11 @@ async def read[T](
             gateway.settings.gateway_read_deadline,
             admit=lambda: hold(request, gateway.large.take(connection.id)),
         )
-    return await apart(size, meaning, document), summarize(request.method, template(request), document, size)
+    try:
+        content = await apart(size, meaning, document)
+    except PayloadTooLarge as error:
+        raise PayloadTooLarge(f"{error.detail} Instead, {served.advice}.") from error
+    return content, summarize(request.method, template(request), document, size)
 
 
 async def change(
