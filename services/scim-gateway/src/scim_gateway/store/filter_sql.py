@@ -59,7 +59,8 @@ class Relation:
 
     `values` selects those of the resource `{row}`, with the columns value (uuid), path ("$ref" without its base), type
     and, where the attribute `has_display`, display. `holders`, where there is one, is a condition on `{row}` that some
-    value, `{alias}`, satisfies `{condition}`; it knows all columns but those in `per_row`.
+    value, `{alias}`, satisfies `{condition}`; it knows all columns but those in `per_row`. A resource may have very
+    many values where the relation `is_large`.
     """
 
     attribute: str
@@ -67,6 +68,7 @@ class Relation:
     holders: str | None = None
     has_display: bool = True
     per_row: frozenset[str] = frozenset()
+    is_large: bool = False
 
     def some(self, row: str, alias: str, condition: str, names: Iterable[str]) -> str:
         """That some value satisfies `condition`, which looks at the sub-attributes `names`."""

@@ -11,6 +11,6 @@ MEMBERS_OF_GROUP = """
 LAYOUT = Layout(
     "groups",
     {**COLUMNS, ("displayName", None): Column("display_name_key", is_key=True)},
-    relation=Relation("members", MEMBERS_OF_GROUP, has_display=False),
+    relation=Relation("members", MEMBERS_OF_GROUP, has_display=False, is_large=True),
 )
 GROUPS = Table("groups", LAYOUT)

@@ -173,7 +173,7 @@ class Table:
         values = self.relation.values.format(row="page")
         array = _array(f"${len(parameters) + 1}", self.relation.has_display)
         related = f"SELECT {array} FROM ({values}) AS v"
-        if limit is not None:
+        if limit is not None and self.relation.is_large:
             # Counted first, without what each looks like: that costs the same however many there are.
             some = f"SELECT FROM ({values}) AS v LIMIT {limit + 1}"
             related = f"CASE WHEN (SELECT count(*) FROM ({some}) AS s) > {limit} THEN '{MANY}' ELSE ({related}) END"
