@@ -1,6 +1,5 @@
 """From what clients send to canonical operations; what these do is in test_patch.py."""
 
-import time
 from typing import Any
 
 import pytest
@@ -232,7 +231,7 @@ def test_a_member_filter_that_depends_on_the_members_is_refused(path: str):
 
 @pytest.mark.parametrize(
     "sent",
-    [op("replace", 'members[value eq "A"].display', "x"), op("replace", "members.value", "x"),
+    [op("replace", 'members[value eq "A"].type', "x"), op("replace", "members.value", "x"),
      op("add", 'members[value eq "A"]', {"value": "B"}), op("remove", "members.value"),
      op("remove", 'members[value eq "A"].type')],
 )  # fmt: skip
@@ -402,12 +401,13 @@ def test_t36_no_error_repeats_what_was_sent():
         assert canary not in caught.value.detail
 
 
-def test_t33_a_hostile_path_is_refused_within_5_ms():
-    for path in ("emails[" + "(" * 8_000, "a.b." * 8_000, "emails[" * 300, "emails[" + "not (" * 400, "urn:" * 500):
-        started = time.perf_counter()
+def test_t33_a_hostile_path_is_refused_within_5_ms(cpu_seconds):
+    def refused(path: str) -> None:
         with pytest.raises(ScimError):
             canonical(op("remove", path))
-        assert time.perf_counter() - started < 0.005
+
+    for path in ("emails[" + "(" * 8_000, "a.b." * 8_000, "emails[" * 300, "emails[" + "not (" * 400, "urn:" * 500):
+        assert cpu_seconds(lambda path=path: refused(path)) < 0.005
 
 
 def test_t37_a_request_may_cost_only_so_much():
@@ -428,12 +428,14 @@ def test_t37_a_client_may_remove_members_one_operation_each():
         canonical(*sent, *sent, sent[0], rt=GROUP)
 
 
-def test_t37_too_many_members_are_refused_within_half_a_second():
+def test_t37_too_many_members_are_refused_within_half_a_second(cpu_seconds):
     members = [{"value": f"{number:036}", "display": "x"} for number in range(100_001)]
-    started = time.perf_counter()
-    with pytest.raises(PayloadTooLarge):
-        canonical(op("add", "members", members), rt=GROUP)
-    assert time.perf_counter() - started < 0.5
+
+    def refused() -> None:
+        with pytest.raises(PayloadTooLarge):
+            canonical(op("add", "members", members), rt=GROUP)
+
+    assert cpu_seconds(refused) < 0.5
 
 
 # --- custom extensions -----------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The interpreter against the table in scim/filter.py; a SQL compiler has to pass the same cases."""
 
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -379,12 +378,11 @@ def test_any_text_is_answered_or_refused(text: str, user: dict[str, Any]):
         matches(USER, parse_filter(text), user)
 
 
-def test_t34_a_large_resource_is_tested_in_linear_time():
+def test_t34_a_large_resource_is_tested_in_linear_time(cpu_seconds):
     user = {"emails": [{"value": "a" * 200, "type": "work"} for _ in range(1_000)]}
     tree = compile_filter(USER, " or ".join(['emails[type eq "home" or value ew "b"]'] * 25))
 
-    started = time.perf_counter()
     assert not holds(tree, user)
-    assert time.perf_counter() - started < 0.5
+    assert cpu_seconds(lambda: holds(tree, user)) < 0.5
     assert isinstance(tree, Or)
     assert isinstance(tree.items[0], AnyElement)
