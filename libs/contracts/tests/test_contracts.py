@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from contracts import CHANGES, DEAD_LETTERS, MAX_RECORD_BYTES, OUTCOMES, Change, Outcome
+from contracts import CHANGE_VERSION, CHANGES, DEAD_LETTERS, MAX_RECORD_BYTES, OUTCOMES, Change, Outcome
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -33,7 +33,7 @@ def test_a_newer_version_is_not_read():
     golden = json.loads((GOLDEN / "change_v1_user.json").read_text())
 
     with pytest.raises(ValidationError, match="version"):
-        Change.model_validate(golden | {"version": 2})
+        Change.model_validate(golden | {"version": CHANGE_VERSION + 1})
 
 
 def test_topics_are_as_the_design_has_them():

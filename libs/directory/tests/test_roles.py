@@ -33,7 +33,7 @@ MAY = {
         "roles": READ,
         "sessions": READ,
         "accounts": WRITE,
-        "links": WRITE,
+        "links": WRITE | {"DELETE"},
         "connection_stats": WRITE,
         "partition_offsets": WRITE,
         "quarantine": WRITE,
@@ -44,6 +44,12 @@ MAY = {
         "grants": {"SELECT", "INSERT", "DELETE"},
         "user_tombstones": {"SELECT", "INSERT"},
         "outcomes": {"SELECT", "INSERT"},
+        "group_mappings": READ,
+        "group_names": {"SELECT", "INSERT"},
+        "events": {"SELECT", "INSERT"},
+        "holds": WRITE,
+        "link_requests": WRITE,
+        "deactivations": WRITE | {"DELETE"},
     },
     Role.ADMIN: {
         "alembic_version": READ,
@@ -64,10 +70,21 @@ MAY = {
         "credentials": WRITE,
         "sessions": WRITE | {"DELETE"},
         "roles": WRITE | {"DELETE"},
+        "group_mappings": WRITE | {"DELETE"},
+        "api_keys": WRITE,
+        "events": {"SELECT", "INSERT"},
+        "group_names": READ,
+        "holds": READ,
+        "link_requests": READ,
+        "deactivations": READ,
+        "user_tombstones": READ,
     },
 }
 # Single columns, where the table as a whole may not be updated.
-MAY_UPDATE = {Role.PROVISIONER: {("tokens", "last_used_at"), ("sessions", "revoked_at")}}
+MAY_UPDATE = {
+    Role.PROVISIONER: {("tokens", "last_used_at"), ("sessions", "revoked_at"), ("grants", "label")},
+    Role.ADMIN: {("quarantine", column) for column in ("resolved_at", "resolution", "resolved_by")},
+}
 
 PASSWORD = "it's a \\ password %s"
 

@@ -3,9 +3,16 @@
 from contracts.changes import (
     CHANGE_ID_HEADER,
     CHANGE_VERSION,
+    MAX_EFFECTS,
+    NO_CONNECTION,
     TRACEPARENT_HEADER,
+    AccountEffect,
+    AccountRequest,
     Change,
+    Effects,
+    GrantEffect,
     Json,
+    MappingRequest,
     MemberChange,
     Operation,
     Outcome,
@@ -13,6 +20,7 @@ from contracts.changes import (
     RequestSummary,
     ResourceType,
 )
+from contracts.events import EVENTS_CHAIN_OF_ADMIN, EventType, SubjectType
 from contracts.tokens import SCIM_TOKEN
 from contracts.topics import CHANGES, DEAD_LETTERS, MAX_RECORD_BYTES, OUTCOMES, TOPICS, Topic
 
@@ -21,18 +29,28 @@ __all__ = [
     "CHANGE_ID_HEADER",
     "CHANGE_VERSION",
     "DEAD_LETTERS",
+    "EVENTS_CHAIN_OF_ADMIN",
+    "MAX_EFFECTS",
     "MAX_RECORD_BYTES",
+    "NO_CONNECTION",
     "OUTCOMES",
     "SCIM_TOKEN",
     "TOPICS",
     "TRACEPARENT_HEADER",
+    "AccountEffect",
+    "AccountRequest",
     "Change",
+    "Effects",
+    "EventType",
+    "GrantEffect",
     "Json",
+    "MappingRequest",
     "MemberChange",
     "Operation",
     "Outcome",
     "Refusal",
     "RequestSummary",
     "ResourceType",
+    "SubjectType",
     "Topic",
 ]

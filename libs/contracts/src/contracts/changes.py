@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-CHANGE_VERSION = 1
+CHANGE_VERSION = 2
 OUTCOME_VERSION = 1
 
 # Headers of a record on `scim.changes` and `scim.outcomes`.
@@ -19,6 +19,10 @@ CHANGE_ID_HEADER = "change-id"
 TRACEPARENT_HEADER = "traceparent"
 
 Json = dict[str, Any]
+
+
+NO_CONNECTION = UUID(int=0)
+"""The connection of a change that concerns none."""
 
 
 class Operation(StrEnum):
@@ -29,15 +33,23 @@ class Operation(StrEnum):
     PATCH = "patch"
     DELETE = "delete"
     BULK = "bulk"
+    APPLY = "apply"
 
 
 class ResourceType(StrEnum):
-    """What a change is about: a SCIM resource, several in one Bulk request, or the connection itself (its deletion)."""
+    """What a change is about: a SCIM resource, several in one Bulk request, or what an admin asks for.
+
+    An admin's changes are the deletion of a connection, an account's CREATE and PATCH, the re-applying (APPLY) of group
+    mappings, and the discarding (DELETE) of a hold.
+    """
 
     USER = "User"
     GROUP = "Group"
     BULK = "Bulk"
     CONNECTION = "Connection"
+    ACCOUNT = "Account"
+    GROUP_MAPPING = "GroupMapping"
+    HOLD = "Hold"
 
 
 class Message(BaseModel):
@@ -69,6 +81,36 @@ class RequestSummary(Message):
     body: Any = None
 
 
+class AccountRequest(Message):
+    """What an admin asks of an account; what is None or empty stays as it is. Roles and connections are named by id.
+
+    `link` gives the connection the right to change the account, which also grants an open link request; `reject_link`
+    turns one down. `email` and `display_name` are for CREATE, and for accounts that no connection manages.
+    """
+
+    email: str | None = None
+    display_name: str | None = None
+    active: bool | None = None
+    break_glass: bool | None = None
+    grant: tuple[UUID, ...] = ()
+    revoke: tuple[UUID, ...] = ()
+    link: UUID | None = None
+    unlink: UUID | None = None
+    reject_link: UUID | None = None
+
+
+class MappingRequest(Message):
+    """Which group mappings to apply to the members that there are: those of one group name, or (None) all.
+
+    In a dry run, `role_id` with `connection_id` is a mapping that is not there yet, `without` one that is taken away.
+    """
+
+    scim_group_name: str | None = None
+    role_id: UUID | None = None
+    connection_id: UUID | None = None
+    without: UUID | None = None
+
+
 class Change(Message):
     """One mutating request: requested, not yet true.
 
@@ -76,9 +118,13 @@ class Change(Message):
     membership is in neither of them but in `members`, in order. A Bulk request holds its operations as `changes`, to be
     decided in that order until `fail_on_errors` of them were refused; one that could not be read has a `refusal`. Times
     are the gateway's, in UTC; `deadline` is when it stops waiting for the outcome.
+
+    Version 1 is a SCIM request or the deletion of a connection. Version 2 is whatever a release that knows only version
+    1 would get wrong: an admin's `account` or `mapping` request, the change of a `hold_id` that is confirmed (applied
+    past the guard), and a `dry_run`, which changes nothing and whose outcome tells the `effects`.
     """
 
-    version: Literal[1] = CHANGE_VERSION
+    version: Literal[1, 2] = 1
     id: UUID
     organization_id: UUID
     connection_id: UUID
@@ -93,6 +139,10 @@ class Change(Message):
     changes: list["Change"] | None = None
     fail_on_errors: int | None = None
     refusal: Refusal | None = None
+    account: AccountRequest | None = None
+    mapping: MappingRequest | None = None
+    hold_id: UUID | None = None
+    dry_run: bool | None = None
     if_match: str | None = None
     fingerprint: str | None = None
     received_at: datetime
@@ -102,12 +152,41 @@ class Change(Message):
     traceparent: str | None = None
 
 
+class AccountEffect(Message):
+    """An account before and after a change; None where it was not, or is not, there."""
+
+    account_id: UUID
+    before: Json | None = None
+    after: Json | None = None
+
+
+class GrantEffect(Message):
+    """A role that an account gained or lost; `group_id` is its source, None for a manual grant."""
+
+    account_id: UUID
+    role_id: UUID
+    group_id: UUID | None = None
+    gained: bool
+
+
+class Effects(Message):
+    """What a change did to accounts and their roles, or would do; `grants` names at most MAX_EFFECTS."""
+
+    accounts: tuple[AccountEffect, ...] = ()
+    grants: tuple[GrantEffect, ...] = ()
+    gained: int = 0
+    lost: int = 0
+
+
+MAX_EFFECTS = 1000
+
+
 class Outcome(Message):
     """The final SCIM answer to a change: `status` is the HTTP status.
 
     A success carries the resource as it is now (canonical attributes, without id and meta); a refusal carries
     `scim_type` and `detail` of the SCIM error. A group comes without its members; a Bulk request's outcome holds one
-    outcome for each operation that was decided, in order.
+    outcome for each operation that was decided, in order. Dry runs and re-applied mappings tell their `effects`.
     """
 
     version: Literal[1] = OUTCOME_VERSION
@@ -122,3 +201,5 @@ class Outcome(Message):
     created: datetime | None = None
     last_modified: datetime | None = None
     outcomes: list["Outcome"] | None = None
+    dry_run: bool | None = None
+    effects: Effects | None = None

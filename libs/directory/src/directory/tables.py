@@ -12,20 +12,25 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Index,
     LargeBinary,
     SmallInteger,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, CIDR, JSONB
 from sqlmodel import Field, SQLModel
 
 ORGANIZATION_PROVIDER_KEY = "connections_organization_id_provider_id_key"
 ACCOUNT_EMAIL_KEY = "accounts_email_key_organization_id_key"
+
+GROUP_MAPPING_KEY = "group_mappings_live_key"
 
 KEY = Text(collation="C")  # compared byte by byte: already normalised
 
@@ -42,6 +47,7 @@ class Organization(SQLModel, table=True):
     name: str = Field(sa_type=Text)
     plan: str = Field(sa_type=Text)
     created_at: datetime
+    mappings_version: int = Field(default=0, sa_type=BigInteger)
 
 
 class Connection(SQLModel, table=True):
@@ -56,6 +62,7 @@ class Connection(SQLModel, table=True):
             unique=True,
             postgresql_where=text("deleted_at IS NULL"),
         ),
+        CheckConstraint("group_patch_answer IN ('resource', 'none')", name="connections_group_patch_answer_check"),
     )
 
     id: UUID = Field(primary_key=True)
@@ -64,6 +71,13 @@ class Connection(SQLModel, table=True):
     link_existing_accounts: bool = False
     created_at: datetime
     deleted_at: datetime | None = None
+    group_patch_answer: str = Field(default="resource", sa_type=Text)
+    allowed_networks: list[Any] = Field(default_factory=list, sa_column=Column(ARRAY(CIDR), nullable=False))
+    append_only: bool = False
+    guard_users: int = 25
+    guard_percent: int = 10
+    guard_holds: bool = False
+    guard_released_until: datetime | None = None
 
 
 class Token(SQLModel, table=True):
@@ -72,6 +86,7 @@ class Token(SQLModel, table=True):
     __tablename__ = "tokens"
     __table_args__ = (
         UniqueConstraint("digest", name="tokens_digest_key"),
+        CheckConstraint("scopes <@ '{read,write,preview}'", name="tokens_scopes_check"),
         Index("tokens_connection_id_idx", "connection_id"),
     )
 
@@ -83,6 +98,8 @@ class Token(SQLModel, table=True):
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
+    label: str = Field(default="", sa_type=Text)
+    scopes: list[str] = Field(default_factory=lambda: ["read", "write"], sa_column=Column(ARRAY(Text), nullable=False))
 
 
 class Account(SQLModel, table=True):
@@ -147,6 +164,9 @@ class Role(SQLModel, table=True):
     permissions: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     built_in: bool = False
     created_at: datetime
+    is_protected: bool = Field(
+        default=None, sa_column=Column(Boolean, Computed("built_in AND name = 'admin'", persisted=True))
+    )
 
 
 class Grant(SQLModel, table=True):
@@ -162,6 +182,7 @@ class Grant(SQLModel, table=True):
             postgresql_nulls_not_distinct=True,
         ),
         Index("grants_role_id_idx", "role_id"),
+        Index("grants_group_id_idx", "group_id", postgresql_where=text("group_id IS NOT NULL")),
         # The table has no primary key; the mapper needs one and takes the unique constraint's columns.
     )
     __mapper_args__ = {"primary_key": ["account_id", "role_id", "group_id"], "allow_partial_pks": True}
@@ -170,6 +191,8 @@ class Grant(SQLModel, table=True):
     role_id: UUID = Field(foreign_key="roles.id")
     group_id: UUID | None = None
     created_at: datetime
+    change_id: UUID | None = None
+    label: str | None = Field(default=None, sa_type=Text)
 
 
 class User(SQLModel, table=True):
@@ -215,6 +238,7 @@ class User(SQLModel, table=True):
     last_modified: datetime
     late_fingerprint: str | None = Field(default=None, sa_type=Text)
     email_keys: list[str] = Field(sa_column=Column(ARRAY(KEY), nullable=False))
+    deactivated_at: datetime | None = None
 
 
 class UserTombstone(SQLModel, table=True):
@@ -284,6 +308,8 @@ class Group(SQLModel, table=True):
     created_at: datetime
     last_modified: datetime
     late_fingerprint: str | None = Field(default=None, sa_type=Text)
+    owns_name: bool = True
+    name_version: int = Field(default=0, sa_type=BigInteger)
 
 
 class Membership(SQLModel, table=True):
@@ -299,6 +325,7 @@ class Membership(SQLModel, table=True):
     group_id: UUID = Field(primary_key=True, foreign_key="groups.id", ondelete="CASCADE")
     member_id: UUID = Field(primary_key=True)
     member_type: str = Field(sa_type=Text)
+    mappings_version: int = Field(default=0, sa_type=BigInteger)
 
 
 class ExtensionSchema(SQLModel, table=True):
@@ -326,17 +353,23 @@ class ConnectionStats(SQLModel, table=True):
     groups: int = Field(default=0, sa_type=BigInteger)
     last_success_at: datetime | None = None
     last_error_at: datetime | None = None
+    active_users: int = Field(default=0, sa_type=BigInteger)
+    guard_tripped_at: datetime | None = None
 
 
 class Outcome(SQLModel, table=True):
     """The final answer to a change; `reply` is the outcome record's value."""
 
     __tablename__ = "outcomes"
-    __table_args__ = {"postgresql_partition_by": "RANGE (change_id)"}
+    __table_args__ = (
+        Index("outcomes_resource_id_change_id_idx", "resource_id", "change_id"),
+        Index("outcomes_organization_id_change_id_idx", "organization_id", "change_id"),
+        {"postgresql_partition_by": "RANGE (change_id)"},
+    )
 
     change_id: UUID = Field(primary_key=True)
     organization_id: UUID
-    connection_id: UUID
+    connection_id: UUID | None = None
     token_id: UUID | None = None
     actor: str = Field(sa_type=Text)
     resource_type: str = Field(sa_type=Text)
@@ -370,6 +403,7 @@ class Quarantined(SQLModel, table=True):
     created_at: datetime
     resolved_at: datetime | None = None
     resolution: str | None = Field(default=None, sa_type=Text)
+    resolved_by: str | None = Field(default=None, sa_type=Text)
 
 
 class PartitionOffset(SQLModel, table=True):
@@ -382,3 +416,156 @@ class PartitionOffset(SQLModel, table=True):
     next_offset: int = Field(sa_type=BigInteger)
     epoch: int = Field(sa_type=BigInteger)
     owner: str = Field(sa_type=Text)
+    cluster_id: str | None = Field(default=None, sa_type=Text)
+    topic_id: str | None = Field(default=None, sa_type=Text)
+    claims: int = 0
+    claimed_offset: int | None = Field(default=None, sa_type=BigInteger)
+    marked_offset: int | None = Field(default=None, sa_type=BigInteger)
+    marks: int = 0
+    published_event: int = Field(default=0, sa_type=BigInteger)
+
+
+class GroupMapping(SQLModel, table=True):
+    """`scimGroupName -> role`; in force from `created_version` up to, not including, `deleted_version`."""
+
+    __tablename__ = "group_mappings"
+    __table_args__ = (
+        Index(
+            GROUP_MAPPING_KEY,
+            "organization_id",
+            "scim_group_name",
+            "role_id",
+            "connection_id",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
+
+    id: UUID = Field(primary_key=True)
+    organization_id: UUID = Field(foreign_key="organizations.id")
+    connection_id: UUID | None = Field(default=None, foreign_key="connections.id")
+    scim_group_name: str = Field(sa_type=KEY)
+    role_id: UUID = Field(foreign_key="roles.id", ondelete="CASCADE")
+    group_ids: list[UUID] = Field(default_factory=list, sa_column=Column(ARRAY(Uuid), nullable=False))
+    created_version: int = Field(sa_type=BigInteger)
+    deleted_version: int | None = Field(default=None, sa_type=BigInteger)
+    created_by: str = Field(sa_type=Text)
+    created_at: datetime
+    deleted_at: datetime | None = None
+
+
+class GroupName(SQLModel, table=True):
+    """A name that a group of the connection bears or bore."""
+
+    __tablename__ = "group_names"
+
+    connection_id: UUID = Field(primary_key=True, foreign_key="connections.id")
+    display_name: str = Field(primary_key=True, sa_type=KEY)
+
+
+class Event(SQLModel, table=True):
+    """What happened; `hash` chains the rows of a chain, `data` may be blanked by an erasure."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("events_subject_id_idx", "subject_id"),
+        Index("events_organization_id_at_idx", "organization_id", "at"),
+    )
+
+    chain: int = Field(primary_key=True, sa_type=SmallInteger)
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    id: UUID
+    organization_id: UUID
+    connection_id: UUID | None = None
+    token_id: UUID | None = None
+    actor: str = Field(sa_type=Text)
+    change_id: UUID | None = None
+    type: str = Field(sa_type=Text)
+    subject_type: str = Field(sa_type=Text)
+    subject_id: UUID
+    at: datetime
+    data: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    digest: bytes = Field(sa_type=LargeBinary)
+    hash: bytes = Field(sa_type=LargeBinary)
+
+
+class Deactivation(SQLModel, table=True):
+    """How many users a connection deactivated in one minute."""
+
+    __tablename__ = "deactivations"
+
+    connection_id: UUID = Field(primary_key=True, foreign_key="connections.id")
+    minute: datetime = Field(primary_key=True)
+    users: int
+
+
+class Hold(SQLModel, table=True):
+    """A deactivation that the guard held back; `change` is the change as it came."""
+
+    __tablename__ = "holds"
+    __table_args__ = (
+        CheckConstraint("resolution IN ('confirmed', 'discarded', 'cancelled')", name="holds_resolution_check"),
+        Index("holds_open_key", "user_id", unique=True, postgresql_where=text("resolved_at IS NULL")),
+        Index("holds_connection_id_idx", "connection_id", postgresql_where=text("resolved_at IS NULL")),
+    )
+
+    id: UUID = Field(primary_key=True)
+    organization_id: UUID = Field(foreign_key="organizations.id")
+    connection_id: UUID = Field(foreign_key="connections.id")
+    user_id: UUID
+    account_id: UUID = Field(foreign_key="accounts.id")
+    change: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    held_at: datetime
+    resolved_at: datetime | None = None
+    resolution: str | None = Field(default=None, sa_type=Text)
+    resolved_by: str | None = Field(default=None, sa_type=Text)
+
+
+class LinkRequest(SQLModel, table=True):
+    """A connection's wish for an account that it may not touch."""
+
+    __tablename__ = "link_requests"
+    __table_args__ = (
+        CheckConstraint("resolution IN ('approved', 'rejected')", name="link_requests_resolution_check"),
+        Index(
+            "link_requests_open_key",
+            "account_id",
+            "connection_id",
+            unique=True,
+            postgresql_where=text("resolved_at IS NULL"),
+        ),
+        Index("link_requests_organization_id_idx", "organization_id", postgresql_where=text("resolved_at IS NULL")),
+    )
+
+    id: UUID = Field(primary_key=True)
+    organization_id: UUID = Field(foreign_key="organizations.id")
+    connection_id: UUID = Field(foreign_key="connections.id")
+    account_id: UUID = Field(foreign_key="accounts.id")
+    user_name: str = Field(sa_type=Text)
+    change_id: UUID
+    requested_at: datetime
+    resolved_at: datetime | None = None
+    resolution: str | None = Field(default=None, sa_type=Text)
+    resolved_by: str | None = Field(default=None, sa_type=Text)
+
+
+class ApiKey(SQLModel, table=True):
+    """A key for automation, as a digest; an operator's has no organization."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        UniqueConstraint("digest", name="api_keys_digest_key"),
+        Index("api_keys_organization_id_idx", "organization_id"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    organization_id: UUID | None = Field(default=None, foreign_key="organizations.id")
+    name: str = Field(sa_type=Text)
+    digest: bytes = Field(sa_type=LargeBinary)
+    hint: str = Field(sa_type=Text)
+    created_by: str = Field(sa_type=Text)
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
