@@ -3,12 +3,13 @@
 import asyncio
 import uuid
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import pytest
 
 from e2e.scim import CORE_USER, PATCH_OP, Scim, assert_error, new_name, user
 from e2e.stack import Stack
+from e2e.tls import authorities
 
 MEGABYTE = 1024 * 1024
 
@@ -226,16 +227,18 @@ async def test_t25_bytes_that_are_hostile_get_4xx_or_a_closed_connection(name: s
     if b"%s" in data:
         data = data.replace(b"%s", f"{url.path}/Users".encode(), 1).replace(b"%s", scim.token.encode(), 1)
 
-    answer = await exchange(url.hostname or "", url.port or 80, data)
+    answer = await exchange(url, data)
 
     assert not answer or answer.split(b" ", 2)[1].startswith(b"4"), answer[:200]
     assert b"Resources" not in answer
     assert (await scim.request("GET", "/Users?count=0")).status_code == 200
 
 
-async def exchange(host: str, port: int, data: bytes) -> bytes:
+async def exchange(url: SplitResult, data: bytes) -> bytes:
     """What comes back, until the server ends the connection or is silent for two seconds."""
-    reader, writer = await asyncio.open_connection(host, port)
+    reader, writer = await asyncio.open_connection(
+        url.hostname, url.port or 80, ssl=authorities() if url.scheme == "https" else None
+    )
     answer = b""
     try:
         writer.write(data)

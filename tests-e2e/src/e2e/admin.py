@@ -16,6 +16,7 @@ import httpx
 
 from e2e.scim import Scim, client
 from e2e.stack import Stack
+from e2e.tls import authorities
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ async def another_organization(stack: Stack, provider_id: str = "okta") -> Async
 
 @asynccontextmanager
 async def signed_in(stack: Stack, email: str, password: str) -> AsyncIterator[Admin]:
-    async with httpx.AsyncClient(base_url=stack.admin_url, timeout=30, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=stack.admin_url, timeout=30, trust_env=False, verify=authorities()) as http:
         body = await sign_in(http, email, password)
         yield Admin(http, body["user"]["organizationId"], email, password, body["token"])
 

@@ -17,6 +17,7 @@ import httpx
 from e2e.checks import Unmet, check_header, check_value, status_matches
 from e2e.paths import MISSING, BadPath, select
 from e2e.scenarios import Scenario, substitute
+from e2e.tls import authorities
 
 FEATURES = ("patch", "bulk", "filter", "sort", "etag", "changePassword")
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -67,7 +68,9 @@ class Answer:
 async def connect(base: str, token: str, *, verify: bool = True) -> AsyncIterator[Server]:
     """Discover the server at `base`; httpx.HTTPError when there is none."""
     base = base.rstrip("/")
-    async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=False, verify=verify) as http:
+    async with httpx.AsyncClient(
+        timeout=TIMEOUT, follow_redirects=False, trust_env=False, verify=verify and authorities()
+    ) as http:
         config = await _discover(http, base + "/ServiceProviderConfig", token)
         types = await _discover(http, base + "/ResourceTypes", token)
         served = types.get("Resources", types) if isinstance(types, dict) else types

@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from e2e.tls import authorities
+
 CORE_USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 CORE_GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -59,7 +61,7 @@ class Scim:
 
 @asynccontextmanager
 async def client(url: str, token: str) -> AsyncIterator[Scim]:
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, trust_env=False, verify=authorities()) as http:
         yield Scim(http, token)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from devstack.ports import free_port
+from e2e.tls import authorities
 
 HOUSE = Path(__file__).parents[3]
 START_DEADLINE = 600.0  # seconds; the first start downloads Kafka
@@ -90,7 +91,7 @@ class Stack:
 
     async def _all_ready(self) -> bool:
         urls = self._read().get("healthUrls", {}).values()
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=5, verify=authorities()) as http:
             return all([await _answers(http, url) for url in urls])
 
     async def _writes(self) -> bool:
@@ -101,7 +102,7 @@ class Stack:
         }
         url = f"{self.scim_url}/Users/00000000-0000-4000-8000-000000000000"
         headers = {"authorization": f"Bearer {self.token}"}
-        async with httpx.AsyncClient(trust_env=False, timeout=15) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=15, verify=authorities()) as http:
             with suppress(httpx.HTTPError):
                 return (await http.patch(url, json=body, headers=headers)).status_code == 404
         return False
@@ -143,7 +144,7 @@ async def find() -> Stack | None:
     if not file.exists():
         return None
     stack = Stack(file, is_ours=False)
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=5, verify=authorities()) as http:
         return stack if await _serves(http, stack) else None
 
 
