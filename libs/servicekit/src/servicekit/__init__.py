@@ -1,1 +1,1 @@
-"""Settings, logs, life cycle, health, Kafka and Postgres plumbing of a service."""
+"""Settings, logs, metrics, traces, life cycle, health, Kafka and Postgres plumbing of a service."""

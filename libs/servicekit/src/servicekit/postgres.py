@@ -5,6 +5,18 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import orjson
+from asyncpg.connection import LoggedQuery
+from prometheus_client import Counter, Gauge, Histogram
+
+from servicekit.metrics import DURATIONS
+
+STATEMENTS = Histogram(
+    "postgres_statement_duration_seconds", "Time of a statement, its round trip included.", buckets=DURATIONS
+)
+FAILURES = Counter("postgres_statement_failures", "Statements that raised, those that a fence took back included.")
+CONNECTIONS = Gauge("postgres_pool_connections", "Open connections of the pool.", ("state",))
+BUSY, IDLE = CONNECTIONS.labels("busy"), CONNECTIONS.labels("idle")
+LIMIT = Gauge("postgres_pool_limit", "Connections that the pool may open.")
 
 CONNECT_TIMEOUT = 5.0  # seconds
 
@@ -31,7 +43,7 @@ async def open_pool(
         max_size=max_size,
         timeout=CONNECT_TIMEOUT,
         command_timeout=statement_timeout / 1000 + 5,
-        init=_register_json,
+        init=_set_up,
         reset=None if resets else _leave,
         server_settings={
             "application_name": service,
@@ -41,6 +53,9 @@ async def open_pool(
             **(settings or {}),
         },
     )
+    LIMIT.set(max_size)
+    BUSY.set_function(lambda: pool.get_size() - pool.get_idle_size())
+    IDLE.set_function(pool.get_idle_size)
     try:
         yield await pool
     finally:
@@ -64,8 +79,15 @@ async def _leave(_: object) -> None:
     """Reset nothing."""
 
 
-async def _register_json(db: asyncpg.Connection) -> None:
+async def _set_up(db: asyncpg.Connection) -> None:
+    db.add_query_logger(_count)
     await db.set_type_codec("jsonb", schema="pg_catalog", format="binary", encoder=_encode_jsonb, decoder=_decode_jsonb)
+
+
+def _count(statement: LoggedQuery) -> None:
+    STATEMENTS.observe(statement.elapsed)
+    if statement.exception is not None:
+        FAILURES.inc()
 
 
 def _encode_jsonb(value: object) -> bytes:

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -16,6 +16,14 @@ class ServiceSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
+
+
+class ServerSettings(ServiceSettings):
+    """Of a service that keeps running: where its metrics are served."""
+
+    metrics_host: str = "127.0.0.1"
+    # 0: not served. Never the port that clients reach.
+    metrics_port: int = Field(default=0, ge=0, le=65535)
 
 
 def load[S: ServiceSettings](settings_class: type[S]) -> S:

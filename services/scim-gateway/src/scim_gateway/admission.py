@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from scim.errors import TooManyRequests, Unavailable
+from scim_gateway import metrics
 
 RETRY_AFTER = 1  # seconds; a slot is free again within milliseconds, and long waits hurt Entra (T51)
 
@@ -29,24 +30,32 @@ class Slot:
 
 
 class Slots:
-    """Counts what is under way, per connection and in all; `reserved` of a connection's slots are for urgent ones."""
+    """Counts what is under way, per connection and in all; `reserved` of a connection's slots are for urgent ones.
 
-    def __init__(self, total: int, per_connection: int, reserved: int = 0) -> None:
+    `kind` is what the metrics call them.
+    """
+
+    def __init__(self, total: int, per_connection: int, reserved: int = 0, *, kind: str = "changes") -> None:
         self._total = total
         self._per_connection = per_connection
         self._reserved = reserved
         self._taken: dict[UUID, int] = {}
         self.in_use = 0
+        self._refused_connection = metrics.refusal(kind, "connection")
+        self._refused_gateway = metrics.refusal(kind, "gateway")
+        metrics.watch_slots(kind, total, lambda: self.in_use)
 
     def take(self, connection_id: UUID, *, urgent: bool = False) -> Slot:
         """Raises TooManyRequests when the connection, Unavailable when the whole gateway has no slot left."""
         taken = self._taken.get(connection_id, 0)
         if taken >= self._per_connection - (0 if urgent else self._reserved):
+            self._refused_connection.inc()
             raise TooManyRequests(
                 "Too many requests of this connection are under way; nothing was changed, try again.",
                 retry_after=RETRY_AFTER,
             )
         if self.in_use >= self._total:
+            self._refused_gateway.inc()
             raise Unavailable("The service is busy; nothing was changed, try again.", retry_after=RETRY_AFTER)
         self._taken[connection_id] = taken + 1
         self.in_use += 1

@@ -137,8 +137,8 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
             pool=pool,
             authenticator=Authenticator(pool, pepper),
             changes=changes,
-            reading=Slots(settings.gateway_global_slots, settings.gateway_connection_slots),
-            large=Slots(settings.gateway_large_slots, settings.gateway_connection_large_slots),
+            reading=Slots(settings.gateway_global_slots, settings.gateway_connection_slots, kind="reading"),
+            large=Slots(settings.gateway_large_slots, settings.gateway_connection_large_slots, kind="large"),
             cursors=Cursors(hmac.digest(pepper, b"cursors", "sha256")),
             base_url=base_url(settings),
         )

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from contracts import SCIM_TOKEN
 from scim.errors import Forbidden, Unauthorized
+from scim_gateway import metrics
 from scim_gateway.served import Catalog, catalog
 from scim_gateway.store import tokens
 from servicekit import bearer
@@ -56,11 +57,14 @@ class Authenticator:
     async def connection_of(self, token: str) -> Connection:
         """Raises Unauthorized, the same for whatever is wrong with the token, or Forbidden without the plan."""
         if not bearer.is_well_formed(token):
-            raise _refused()
+            raise _refused("malformed")
         row = await self._row_of(bearer.digest(self._pepper, SCIM_TOKEN, token))
-        if row is None or not _is_live(row):
-            raise _refused()
+        if row is None:
+            raise _refused("unknown")
+        if not _is_live(row):
+            raise _refused("revoked" if row.is_revoked or row.is_deleted else "expired")
         if row.plan != "enterprise":
+            metrics.AUTH_FAILURES["no_plan"].inc()
             raise Forbidden("Directory sync needs the enterprise plan; ask the owner of the organization.")
         return Connection(
             row.connection_id, row.organization_id, row.token_id, row.provider_id, catalog(row.extensions)
@@ -101,7 +105,7 @@ async def authenticate(request: Request) -> Connection:
     header = request.headers.get("authorization")
     match = _HEADER.fullmatch(header) if header is not None else None
     if match is None:
-        raise _refused()
+        raise _refused("malformed")
     connection = await request.app.state.gateway.authenticator.connection_of(match[1])
     structlog.contextvars.bind_contextvars(connection_id=str(connection.id))
     return connection
@@ -112,5 +116,7 @@ def _is_live(row: tokens.TokenRow) -> bool:
     return not (expired or row.is_revoked or row.is_deleted)
 
 
-def _refused() -> Unauthorized:
+def _refused(reason: str) -> Unauthorized:
+    """The same answer for every reason, which only the metrics tell apart."""
+    metrics.AUTH_FAILURES[reason].inc()
     return Unauthorized("The bearer token is missing, malformed, unknown, expired or revoked.")

@@ -12,11 +12,13 @@ import structlog
 
 from contracts import Change, Operation, Outcome, RequestSummary, ResourceType
 from scim.errors import Unavailable
+from scim_gateway import metrics
 from scim_gateway.admission import Slots
 from scim_gateway.auth import Connection
 from scim_gateway.outcomes import Outcomes, Pending
 from scim_gateway.publisher import NotPublished, Publisher
 from scim_gateway.served import Served
+from servicekit import tracing
 from servicekit.ids import uuid7
 
 RETRY_AFTER = 5  # seconds; about what a provisioner or a broker needs to come back
@@ -72,6 +74,7 @@ class Changes:
             deadline=received_at + self._deadline,
             reply_partition=self._outcomes.partition,
             request=request,
+            traceparent=tracing.traceparent(),
             **content,
         )
 
@@ -89,6 +92,7 @@ class Changes:
             await self._publisher.publish(change, _seconds_until(change.deadline))
         except NotPublished as error:
             self._outcomes.forget(change.id)
+            metrics.NOT_ACCEPTED.inc()
             raise Unavailable(NOT_ACCEPTED, RETRY_AFTER) from error
         except BaseException:  # cancelled before the record was appended
             self._outcomes.forget(change.id)
@@ -117,6 +121,7 @@ async def _outcome(pending: Pending, deadline: datetime) -> Outcome:
         async with asyncio.timeout(_seconds_until(deadline)):
             return await asyncio.shield(pending.outcome)
     except TimeoutError as error:
+        metrics.UNKNOWN.inc()
         raise Unavailable(UNKNOWN, RETRY_AFTER) from error
 
 

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scim.errors import InvalidSyntax, ScimError, Unauthorized, UnsupportedMediaType, error_of
 from scim_gateway.answers import error_response
+from scim_gateway.metrics import REQUESTS
+from servicekit import tracing
 
 log = structlog.get_logger()
 
@@ -73,6 +75,7 @@ class Edge:
         request_id = secrets.token_hex(8)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        span = tracing.begin(scope["headers"])
         status = 0
 
         async def noting_send(message: Message) -> None:
@@ -94,14 +97,15 @@ class Edge:
                 await error_response(_bug(request_id))(scope, receive, noting_send)
         finally:
             if scope["path"] not in _QUIET:
-                duration_ms = round((time.perf_counter() - started) * 1000, 1)
+                seconds = time.perf_counter() - started
                 log.info(
                     "scim.request.done",
                     method=scope["method"],
                     route=scope.get(ROUTE),
                     status=status,
-                    duration_ms=duration_ms,
+                    duration_ms=round(seconds * 1000, 1),
                 )
+                REQUESTS.done(scope.get(ROUTE), scope["method"], status, seconds, span)
 
 
 def refuse_hostile(scope: Scope) -> None:

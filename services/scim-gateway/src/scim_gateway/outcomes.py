@@ -13,13 +13,16 @@ import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+from prometheus_client import Histogram
 from pydantic import ValidationError
 
-from contracts import CHANGE_ID_HEADER, OUTCOMES, Outcome
+from contracts import CHANGE_ID_HEADER, OUTCOMES, TRACEPARENT_HEADER, Outcome
 from scim.errors import ScimError
+from scim_gateway import metrics
 from scim_gateway.admission import Slot
 from scim_gateway.broker import Reachability
 from scim_gateway.store import outcomes as store
+from servicekit import tracing
 from servicekit.kafka import new_consumer
 
 log = structlog.get_logger()
@@ -56,6 +59,8 @@ class Outcomes:
         self._lifetime = lifetime
         self._pending: dict[bytes, Pending] = {}
         self._is_positioned = False
+        metrics.PENDING.set_function(lambda: len(self._pending))
+        metrics.OUTCOMES_POSITIONED.set_function(lambda: self._is_positioned)
 
     @property
     def is_positioned(self) -> bool:
@@ -74,7 +79,7 @@ class Outcomes:
         if pending is not None:
             pending.slot.release()
 
-    def settle(self, change_id: bytes, value: bytes) -> None:
+    def settle(self, change_id: bytes, value: bytes, wait: Histogram = metrics.FROM_TOPIC) -> None:
         """An outcome has arrived; a second one for the same change, or one of another gateway's, changes nothing."""
         pending = self._pending.get(change_id)
         if pending is None:
@@ -85,6 +90,7 @@ class Outcomes:
             log.error("outcome.undecodable", change_id=change_id.decode())
             return
         del self._pending[change_id]
+        wait.observe(asyncio.get_running_loop().time() - pending.since)
         pending.slot.release()
         pending.outcome.set_result(outcome)
 
@@ -95,6 +101,7 @@ class Outcomes:
                 await self._listen_once()
             except* (KafkaError, OSError, Stalled) as errors:
                 log.warning("outcomes.reconnecting", error=type(errors.exceptions[0]).__name__)
+                metrics.OUTCOMES_RECONNECTS.inc()
             self._is_positioned = False
             await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -116,7 +123,7 @@ class Outcomes:
                 is_failing = True
                 continue
             for change_id, reply in found:
-                self.settle(str(change_id).encode(), reply)
+                self.settle(str(change_id).encode(), reply, metrics.FROM_TABLE)
 
     async def _listen_once(self) -> None:
         consumer = new_consumer(self._bootstrap, client_id="scim-gateway")
@@ -147,6 +154,7 @@ class Outcomes:
         # The id is in a header, so that records of the other gateways on this partition are not even parsed.
         for name, change_id in record.headers:
             if name == CHANGE_ID_HEADER and change_id in self._pending:
+                _trace(record)
                 self.settle(change_id, record.value)
 
     async def _ping(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
@@ -180,3 +188,10 @@ class Outcomes:
         expired = [change_id for change_id, pending in self._pending.items() if pending.since <= before]
         for change_id in expired:
             self._pending.pop(change_id).slot.release()
+            metrics.ABANDONED.inc()
+
+
+def _trace(record: Any) -> None:
+    """The way back: from the provisioner's sending to here."""
+    if traceparent := dict(record.headers).get(TRACEPARENT_HEADER):
+        tracing.record("receive scim.outcomes", traceparent.decode(), record.timestamp * 1_000_000, kind="consumer")

@@ -1,13 +1,17 @@
 """Publishing changes: one idempotent producer, made anew when it has broken."""
 
 import asyncio
+import time
+from functools import partial
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from contracts import CHANGE_ID_HEADER, CHANGES, TRACEPARENT_HEADER, Change
+from scim_gateway import metrics
 from scim_gateway.broker import Reachability
+from servicekit import tracing
 from servicekit.kafka import open_producer
 
 log = structlog.get_logger()
@@ -28,6 +32,8 @@ class Publisher:
         self._reachability = reachability
         self._producer: AIOKafkaProducer | None = None
         self._broken = asyncio.Event()
+        metrics.PRODUCER_OPEN.set_function(lambda: self._producer is not None)
+        metrics.KAFKA_REACHABLE.set_function(lambda: reachability.is_reachable)
 
     async def run(self) -> None:
         """Keep a producer open until cancelled; cancelling flushes it."""
@@ -51,6 +57,7 @@ class Publisher:
         producer = self._producer
         if producer is None or not self._reachability.is_reachable:
             raise NotPublished
+        started = time.time_ns()
         try:
             # `send` awaits nothing after it has appended, so a timeout or a cancellation means "not appended".
             async with asyncio.timeout(timeout):
@@ -64,9 +71,11 @@ class Publisher:
             raise NotPublished from error
         except KafkaError as error:
             log.error("publisher.broken", error=type(error).__name__)
-            self._broken.set()
+            self._break()
             raise NotPublished from error
         delivery.add_done_callback(self._delivered)
+        if change.traceparent:
+            delivery.add_done_callback(partial(_trace, change.traceparent, started))
 
     def _delivered(self, delivery: asyncio.Future) -> None:
         if delivery.cancelled():
@@ -77,7 +86,17 @@ class Publisher:
             return
         # An idempotent batch is retried until it succeeds; one that failed has left a gap in the sequence.
         log.error("publisher.delivery_failed", error=type(error).__name__)
+        self._break()
+
+    def _break(self) -> None:
+        """Have the producer made anew."""
+        metrics.PRODUCER_FAILURES.inc()
         self._broken.set()
+
+
+def _trace(traceparent: str, started: int, _: asyncio.Future) -> None:
+    """From the change's handing over to Kafka's acknowledgement."""
+    tracing.record("send scim.changes", traceparent, started, kind="producer")
 
 
 def _headers(change: Change) -> list[tuple[str, bytes]]:

@@ -2,10 +2,10 @@
 
 from pydantic import SecretStr
 
-from servicekit.settings import ServiceSettings
+from servicekit.settings import ServerSettings
 
 
-class Settings(ServiceSettings):
+class Settings(ServerSettings):
     """Addresses and secrets have no defaults, except where one process on one machine is meant."""
 
     gateway_host: str = "127.0.0.1"
