@@ -16,7 +16,7 @@ from contracts import CHANGES, Change, Operation, Outcome, ResourceType
 from provisioner.batch import Record, Results
 from provisioner.engine import Engine
 from provisioner.service import PLANNED_ONCE
-from provisioner.store import Claim
+from provisioner.store.claims import Claim
 from scim.patch import operations_to_json, parse_patch
 from scim.schema import USER
 from servicekit.postgres import open_pool

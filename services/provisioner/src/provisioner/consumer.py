@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from provisioner.batch import Record
 from provisioner.engine import ClaimLost, Engine, Stopped
 from provisioner.queue import RecordQueue
-from provisioner.store import Claim
+from provisioner.store.claims import Claim
 from servicekit.lifecycle import Stopping, wait_for
 
 log = structlog.get_logger()

@@ -13,10 +13,10 @@ import asyncpg
 import structlog
 
 from contracts import Change
-from provisioner import store
 from provisioner.batch import Item, NewerVersion, Poison, Record, Results, decide_all, decode, split
 from provisioner.rules import touched_by
-from provisioner.store import Claim
+from provisioner.store import claims, flush, load
+from provisioner.store.claims import Claim
 from servicekit.lifecycle import sleep_unless
 from servicekit.logs import describe
 
@@ -57,14 +57,14 @@ class Engine:
         self._stopping = stopping
 
     async def claim(self, topic: str, partition: int, first_offset: int, owner: str) -> Claim:
-        """Take a partition over (see store.claim)."""
+        """Take a partition over (see claims.claim)."""
         async with self._pool.acquire() as db:
-            return await store.claim(db, topic, partition, first_offset, owner)
+            return await claims.claim(db, topic, partition, first_offset, owner)
 
     async def current(self, held: Claim) -> Claim | None:
         """The offset and epoch of the held partition as committed."""
         async with self._pool.acquire() as db:
-            return await store.current(db, held)
+            return await claims.current(db, held)
 
     async def apply(self, claim: Claim, records: Sequence[Record]) -> Claim:
         """Apply the partition's next `records`, exactly once in effect, and return the advanced claim.
@@ -147,12 +147,12 @@ class Engine:
     async def _attempt(self, claim: Claim, run: Sequence[Item]) -> Results:
         applied_at = datetime.now(UTC)
         async with self._pool.acquire() as db:
-            directory = await store.load(db, touched_by(item for _, item in run if isinstance(item, Change)))
+            directory = await load.load(db, touched_by(item for _, item in run if isinstance(item, Change)))
             results = decide_all(directory, run, applied_at)
             try:
-                await store.flush(db, claim, _end(run), results, applied_at)
-            except store.FenceFailed as error:
-                if await store.current(db, claim) != replace(claim, next_offset=_end(run)):
+                await flush.flush(db, claim, _end(run), results, applied_at)
+            except flush.FenceFailed as error:
+                if await claims.current(db, claim) != replace(claim, next_offset=_end(run)):
                     raise ClaimLost(f"{claim.topic}/{claim.partition} at offset {claim.next_offset}") from error
         return results
 

@@ -1,210 +1,17 @@
-"""All SQL of the provisioner: each function runs a fixed number of statements, whatever the size of the batch."""
+"""Writing what a batch decided, behind the fence."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import orjson
 
 from provisioner.batch import Poison, Results
 from provisioner.rules.users import emails_of
-from provisioner.state import Account, Connection, Directory, Group, Tombstone, Touched, User
-from scim.schema import GROUP, USER, ResourceType, schema_from_json
-
-type Db = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to apply one partition from `next_offset` on, for as long as nobody raises the epoch."""
-
-    topic: str
-    partition: int
-    next_offset: int
-    epoch: int
-
-
-# --- claim and fence -----------------------------------------------------------------------------------------------
-
-CLAIM = """
-    INSERT INTO partition_offsets (topic, partition, next_offset, epoch, owner)
-    VALUES ($1, $2, $3, 1, $4)
-    ON CONFLICT (topic, partition) DO UPDATE SET epoch = partition_offsets.epoch + 1, owner = excluded.owner
-    RETURNING next_offset, epoch
-"""
-
-CURRENT = "SELECT next_offset, epoch FROM partition_offsets WHERE topic = $1 AND partition = $2"
-
-
-async def claim(db: Db, topic: str, partition: int, first_offset: int, owner: str) -> Claim:
-    """Take the partition over: every earlier claim is void. A partition never seen starts at `first_offset`."""
-    row = await db.fetchrow(CLAIM, topic, partition, first_offset, owner)
-    assert row is not None
-    return Claim(topic, partition, row["next_offset"], row["epoch"])
-
-
-async def current(db: Db, held: Claim) -> Claim | None:
-    """The partition's offset and epoch as committed."""
-    row = await db.fetchrow(CURRENT, held.topic, held.partition)
-    return replace(held, next_offset=row["next_offset"], epoch=row["epoch"]) if row else None
-
-
-# --- load ----------------------------------------------------------------------------------------------------------
-
-USER_COLUMNS = """u.id, u.connection_id, u.account_id, u.user_name, u.user_name_key, u.external_id, u.active,
-    u.resource, u.version, u.created_at, u.last_modified, u.late_fingerprint"""
-TOMBSTONE_COLUMNS = "s.id, s.connection_id, s.account_id, s.user_name_key, s.external_id, s.deleted_at"
-ACCOUNT_COLUMNS = """a.id, a.organization_id, a.email, a.email_key, a.display_name, a.status = 'active' AS is_active,
-    a.epoch, a.break_glass, a.created_at, a.updated_at"""
-GROUP_COLUMNS = """g.id, g.connection_id, g.display_name, g.display_name_key, g.external_id, g.resource, g.version,
-    g.created_at, g.last_modified, g.late_fingerprint"""
-
-# One round trip for the whole batch, as arrays of rows. The emails of users that exist are looked up too: any of them
-# may become the account's. The bounds on change ids let the planner skip the partitions of other days. How groups are
-# nested is read only where a group is to become a member.
-LOAD = f"""
-    WITH found_users AS MATERIALIZED (
-        SELECT {USER_COLUMNS}, u.email_keys FROM users u WHERE u.id = ANY($4::uuid[])
-        UNION ALL
-        SELECT {USER_COLUMNS}, u.email_keys FROM unnest($5::uuid[], $6::text[]) AS k(connection_id, name)
-            JOIN users u ON u.connection_id = k.connection_id AND u.user_name_key = k.name
-        UNION ALL
-        SELECT {USER_COLUMNS}, u.email_keys FROM unnest($7::uuid[], $8::text[]) AS k(connection_id, external_id)
-            JOIN users u ON u.connection_id = k.connection_id AND u.external_id = k.external_id
-    ), found_tombstones AS MATERIALIZED (
-        SELECT {TOMBSTONE_COLUMNS} FROM unnest($5::uuid[], $6::text[]) AS k(connection_id, name)
-            JOIN user_tombstones s ON s.connection_id = k.connection_id AND s.user_name_key = k.name
-        UNION
-        SELECT {TOMBSTONE_COLUMNS} FROM unnest($7::uuid[], $8::text[]) AS k(connection_id, external_id)
-            JOIN user_tombstones s ON s.connection_id = k.connection_id AND s.external_id = k.external_id
-    ), found_accounts AS MATERIALIZED (
-        SELECT {ACCOUNT_COLUMNS} FROM accounts a
-            WHERE a.id = ANY(ARRAY(SELECT account_id FROM found_users UNION SELECT account_id FROM found_tombstones))
-        UNION
-        SELECT {ACCOUNT_COLUMNS} FROM unnest($9::uuid[], $10::text[]) AS k(organization_id, email_key)
-            JOIN accounts a ON a.organization_id = k.organization_id AND a.email_key = k.email_key
-        UNION
-        SELECT {ACCOUNT_COLUMNS} FROM found_users f JOIN connections c ON c.id = f.connection_id
-            JOIN accounts a ON a.organization_id = c.organization_id AND a.email_key = ANY(f.email_keys)
-    ), found_memberships AS MATERIALIZED (
-        SELECT m.group_id, m.member_id FROM memberships m WHERE m.member_id = ANY($11::uuid[])
-        UNION ALL
-        SELECT m.group_id, m.member_id FROM unnest($12::uuid[], $13::uuid[]) AS k(group_id, member_id)
-            JOIN memberships m ON m.group_id = k.group_id AND m.member_id = k.member_id
-        UNION ALL
-        SELECT m.group_id, m.member_id FROM memberships m WHERE m.group_id = ANY($14::uuid[])
-    ), found_groups AS (
-        SELECT {GROUP_COLUMNS} FROM groups g
-            WHERE g.id = ANY($15::uuid[] || ARRAY(SELECT DISTINCT group_id FROM found_memberships))
-        UNION ALL
-        SELECT {GROUP_COLUMNS} FROM unnest($16::uuid[], $17::text[]) AS k(connection_id, name)
-            JOIN groups g ON g.connection_id = k.connection_id AND g.display_name_key = k.name
-        UNION ALL
-        SELECT {GROUP_COLUMNS} FROM unnest($18::uuid[], $19::text[]) AS k(connection_id, external_id)
-            JOIN groups g ON g.connection_id = k.connection_id AND g.external_id = k.external_id
-    )
-    SELECT
-        ARRAY(SELECT ROW(
-            c.id, c.organization_id, c.deleted_at IS NULL, o.plan = 'enterprise', c.link_existing_accounts,
-            ARRAY(SELECT t.id FROM tokens t
-                  WHERE t.id = ANY($2::uuid[]) AND t.connection_id = c.id AND t.revoked_at IS NULL),
-            (SELECT jsonb_agg(jsonb_build_array(e.resource_type, e.document) ORDER BY e.urn)
-             FROM extension_schemas e WHERE e.organization_id = o.id)
-        ) FROM connections c JOIN organizations o ON o.id = c.organization_id WHERE c.id = ANY($1::uuid[])
-        ) AS connections,
-        ARRAY(SELECT ROW(x.change_id, x.reply) FROM outcomes x
-              WHERE x.change_id = ANY($3::uuid[]) AND x.change_id >= $20 AND x.change_id <= $21) AS replies,
-        ARRAY(SELECT ROW({USER_COLUMNS}) FROM found_users u) AS users,
-        ARRAY(SELECT ROW({USER_COLUMNS}) FROM users u
-              WHERE u.account_id = ANY(ARRAY(SELECT id FROM found_accounts))) AS holders,
-        ARRAY(SELECT ROW(s.*) FROM found_tombstones s) AS tombstones,
-        ARRAY(SELECT ROW(a.*) FROM found_accounts a) AS accounts,
-        ARRAY(SELECT ROW(l.connection_id, l.account_id) FROM links l
-              WHERE l.account_id = ANY(ARRAY(SELECT id FROM found_accounts))) AS links,
-        ARRAY(SELECT ROW(m.*) FROM found_memberships m) AS memberships,
-        ARRAY(SELECT ROW(g.*) FROM found_groups g) AS groups,
-        ARRAY(SELECT ROW(u.connection_id, u.id, 'User'::text) FROM users u WHERE u.id = ANY($22::uuid[])) AS user_ids,
-        ARRAY(SELECT ROW(g.connection_id, g.id, 'Group'::text) FROM groups g
-              WHERE g.id = ANY($22::uuid[])) AS group_ids,
-        ARRAY(SELECT ROW(m.group_id, m.member_id) FROM memberships m
-              WHERE m.member_type = 'Group' AND m.group_id = ANY(ARRAY(
-                  SELECT g.id FROM groups g WHERE g.version > 0 AND g.connection_id = ANY($23::uuid[] || ARRAY(
-                      SELECT nested.connection_id FROM groups nested WHERE nested.id = ANY($22::uuid[])))))) AS nested
-"""
-
-
-async def load(db: Db, touched: Touched) -> Directory:
-    """Everything that deciding the batch can ask for."""
-    row = await db.fetchrow(
-        LOAD,
-        list(touched.connections),
-        list(touched.tokens),
-        list(touched.changes),
-        list(touched.users),
-        *_columns(touched.user_names),
-        *_columns(touched.external_ids),
-        *_columns(touched.emails),
-        list(touched.leaving),
-        *_columns(touched.memberships),
-        list(touched.whole_groups),
-        list(touched.groups),
-        *_columns(touched.group_names),
-        *_columns(touched.group_external_ids),
-        *_bounds(touched.changes),
-        list(touched.members),
-        list(touched.nesting()),
-    )
-    assert row is not None
-    return Directory(
-        connections=[_connection(connection) for connection in row["connections"]],
-        live_tokens=[token for connection in row["connections"] for token in connection[5]],
-        replies=dict(row["replies"]),
-        users=[User(*user) for user in (*row["users"], *row["holders"])],
-        accounts=[Account(*account) for account in row["accounts"]],
-        tombstones=[Tombstone(*tombstone) for tombstone in row["tombstones"]],
-        links=row["links"],
-        groups=[Group(*group) for group in row["groups"]],
-        memberships=row["memberships"],
-        member_types={(member[0], member[1]): member[2] for member in (*row["user_ids"], *row["group_ids"])},
-        nested=row["nested"],
-    )
-
-
-def _connection(row: Sequence[Any]) -> Connection:
-    connection_id, organization_id, is_open, has_plan, link_existing_accounts, _, extensions = row
-    documents = [(resource_type, orjson.dumps(document)) for resource_type, document in extensions or ()]
-    return Connection(
-        connection_id,
-        organization_id,
-        is_open,
-        has_plan,
-        link_existing_accounts,
-        _extended(USER, tuple(document for name, document in documents if name == USER.name)),
-        _extended(GROUP, tuple(document for name, document in documents if name == GROUP.name)),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _extended(resource_type: ResourceType, documents: tuple[bytes, ...]) -> ResourceType:
-    """The type with an organization's own schemas; reading them costs more than a batch, so they are kept."""
-    return resource_type.with_extensions(*(schema_from_json(orjson.loads(document)) for document in documents))
-
-
-def _columns[T](keys: Iterable[tuple[UUID, T]]) -> tuple[list[UUID], list[T]]:
-    pairs = list(keys)
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-
-
-def _bounds(ids: set[UUID]) -> tuple[UUID, UUID]:
-    return (min(ids), max(ids)) if ids else (UUID(int=0), UUID(int=0))
-
-
-# --- flush ---------------------------------------------------------------------------------------------------------
+from provisioner.state import Account, Group, Tombstone, User
+from provisioner.store.claims import Claim, Db
 
 # The fence: the offset is where this claim left it, so nobody else has applied anything since and what was loaded
 # still holds; or this finds no row.
@@ -395,7 +202,7 @@ async def flush(db: Db, held: Claim, end: int, results: Results, applied_at: dat
         results.removed_groups,
         closed,
         *_group_columns(results.groups),
-        *_columns(results.left),
+        *_transposed(results.left, 2),
         *_transposed(results.joined, 3),
         *_transposed(
             [(link.connection_id, link.account_id, link.origin, link.created_at) for link in results.links], 4
