@@ -20,7 +20,7 @@ from contracts.changes import (
     RequestSummary,
     ResourceType,
 )
-from contracts.events import EVENTS_CHAIN_OF_ADMIN, EventType, SubjectType
+from contracts.events import EVENTS_CHAIN_OF_ADMIN, FIRST_HASH, EventRow, EventType, SubjectType, chained, digest_of
 from contracts.tokens import SCIM_TOKEN
 from contracts.topics import CHANGES, DEAD_LETTERS, MAX_RECORD_BYTES, OUTCOMES, TOPICS, Topic
 
@@ -30,6 +30,7 @@ __all__ = [
     "CHANGE_VERSION",
     "DEAD_LETTERS",
     "EVENTS_CHAIN_OF_ADMIN",
+    "FIRST_HASH",
     "MAX_EFFECTS",
     "MAX_RECORD_BYTES",
     "NO_CONNECTION",
@@ -41,6 +42,7 @@ __all__ = [
     "AccountRequest",
     "Change",
     "Effects",
+    "EventRow",
     "EventType",
     "GrantEffect",
     "Json",
@@ -53,4 +55,6 @@ __all__ = [
     "ResourceType",
     "SubjectType",
     "Topic",
+    "chained",
+    "digest_of",
 ]

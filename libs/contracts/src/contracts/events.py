@@ -1,6 +1,12 @@
 """What happened: facts about accounts and groups, told once they are committed (design section 4)."""
 
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
+from uuid import UUID
 
 EVENTS_CHAIN_OF_ADMIN = -1
 """The chain of what admin-api writes itself; every other chain is a partition of `scim.changes`."""
@@ -37,3 +43,47 @@ class SubjectType(StrEnum):
     GROUP = "Group"
     CONNECTION = "Connection"
     ORGANIZATION = "Organization"
+
+
+FIRST_HASH = bytes(32)
+"""What stands before the first row of a chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """A row of the table `events` without its place in the chain; `data` is JSON, `at` in UTC."""
+
+    id: UUID
+    organization_id: UUID
+    connection_id: UUID | None
+    token_id: UUID | None
+    actor: str
+    change_id: UUID | None
+    type: str
+    subject_type: str
+    subject_id: UUID
+    at: datetime
+    data: dict[str, Any] | None
+
+
+def digest_of(data: dict[str, Any] | None) -> bytes:
+    """SHA-256 of the data's JSON with sorted names; it outlives an erasure of the data."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).digest()
+
+
+def chained(previous: bytes, row: EventRow, digest: bytes) -> bytes:
+    """The hash of `row` behind the hash `previous`: SHA-256 over that, every column but the data, and its digest."""
+    columns = (
+        row.id,
+        row.organization_id,
+        row.connection_id,
+        row.token_id,
+        row.actor,
+        row.change_id,
+        row.type,
+        row.subject_type,
+        row.subject_id,
+        row.at.astimezone(UTC).isoformat(timespec="microseconds"),
+    )
+    text = json.dumps([None if column is None else str(column) for column in columns], separators=(",", ":"))
+    return hashlib.sha256(previous + text.encode() + digest).digest()
