@@ -15,13 +15,16 @@ from devstack.part import Part, running
 class Service(Part):
     stop_deadline = 40.0  # above the time that a service lets requests in flight end
 
-    def __init__(self, name: str, program: str, variables: Mapping[str, str], *, health: str, log: Path) -> None:
+    def __init__(
+        self, name: str, program: str, variables: Mapping[str, str], *, health: str, metrics: str, log: Path
+    ) -> None:
         """`program` is a console script; `variables` are added to our own environment; `health` is the origin that
-        answers `/health/ready`.
+        answers `/health/ready`, `metrics` the one that answers `/metrics`.
         """
         super().__init__(log)
         self.name = name
         self.health = health
+        self.metrics = metrics
         self._program = program
         self._variables = variables
 

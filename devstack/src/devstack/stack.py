@@ -155,16 +155,20 @@ class Stack:
 
     def _service(self, name: str, program: str, role: str, health: str, **variables: str) -> Service:
         short = name.removesuffix("-api").upper()
+        metrics_port = free_port()
         environment = {
             **self.ports,
             f"{short}_HOST": HOST,
             f"{short}_DATABASE_URL": self.postgres.dsn_of(role, self._role_password(short)),
+            "METRICS_HOST": HOST,
+            "METRICS_PORT": str(metrics_port),
             "KAFKA_BOOTSTRAP": self.kafka.bootstrap,
             "TOKEN_PEPPER_FILE": str(self.folder.secret("token_pepper")),
             "LOG_FORMAT": os.environ.get("LOG_FORMAT") or ("pretty" if sys.stdout.isatty() else "json"),
             **variables,
         }
-        return Service(name, program, environment, health=health, log=self.folder.log(name))
+        metrics = f"http://{HOST}:{metrics_port}"
+        return Service(name, program, environment, health=health, metrics=metrics, log=self.folder.log(name))
 
     def _write(self) -> None:
         """Bring `stack.json` up to date."""
@@ -183,6 +187,7 @@ class Stack:
             "databaseUrl": self.postgres.dsn,
             "processes": {part.name: part.pid for part in (*self.services, self.kafka, self.postgres)},
             "healthUrls": {service.name: f"{service.health}/health/ready" for service in self.services},
+            "metricsUrls": {service.name: f"{service.metrics}/metrics" for service in self.services},
             "logs": str(self.folder.logs),
         }
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from admin_api.app import create_app
 from admin_api.settings import Settings
-from servicekit import lifecycle, logs
+from servicekit import lifecycle, logs, metrics, tracing
 from servicekit.health import Health
 from servicekit.http import serve
 from servicekit.settings import load
@@ -14,7 +14,9 @@ from servicekit.settings import load
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     logs.configure("admin-api")
+    tracing.configure("admin-api")
     lifecycle.run(partial(serve_admin_api, load(Settings)))
+    tracing.flush()
 
 
 async def serve_admin_api(settings: Settings, stopping: asyncio.Event) -> None:
@@ -24,14 +26,15 @@ async def serve_admin_api(settings: Settings, stopping: asyncio.Event) -> None:
     def drain() -> None:
         health.draining = True
 
-    await serve(
-        create_app(settings, health),
-        settings.admin_host,
-        settings.admin_port,
-        stopping,
-        on_drain=drain,
-        drain_seconds=settings.admin_drain_seconds,
-    )
+    async with metrics.served(settings.metrics_host, settings.metrics_port):
+        await serve(
+            create_app(settings, health),
+            settings.admin_host,
+            settings.admin_port,
+            stopping,
+            on_drain=drain,
+            drain_seconds=settings.admin_drain_seconds,
+        )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from admin_api.answers import REQUEST_ID, bug, error_response
 from admin_api.errors import ApiError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, Validation
+from admin_api.metrics import REQUESTS
+from servicekit import tracing
 from servicekit.logs import describe
 
 log = structlog.get_logger()
@@ -38,7 +40,7 @@ class Edge:
         request_id = scope[REQUEST_ID] = secrets.token_hex(8)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        exchange = Exchange(send, request_id)
+        exchange = Exchange(send, request_id, tracing.begin(scope["headers"]))
         try:
             await self._answer(scope, receive, exchange)
         finally:
@@ -60,9 +62,10 @@ class Edge:
 class Exchange:
     """One request's answer on its way out: gets its headers, and is remembered for the log."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, span: tracing.RequestSpan | None) -> None:
         self.request_id = request_id
         self._send = send
+        self._span = span
         self._status = 0
         self._started = time.perf_counter()
 
@@ -83,8 +86,10 @@ class Exchange:
         if scope["path"] in _QUIET:
             return
         route = getattr(scope.get("route"), "path", None)
-        duration_ms = round((time.perf_counter() - self._started) * 1000, 1)
+        seconds = time.perf_counter() - self._started
+        duration_ms = round(seconds * 1000, 1)
         log.info("request.done", method=scope["method"], route=route, status=self._status, duration_ms=duration_ms)
+        REQUESTS.done(route, scope["method"], self._status, seconds, self._span)
 
 
 class ClientGone(Exception):

@@ -4,6 +4,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 
+from admin_api import metrics
 from admin_api.errors import TooManyRequests
 
 MAX_FAILURES = 10
@@ -26,6 +27,7 @@ class Failures:
             attempts.popleft()
         if len(attempts) == MAX_FAILURES:
             retry_after = int(attempts[0] + WINDOW - now) + 1
+            metrics.SIGN_IN_THROTTLED.inc()
             raise TooManyRequests("too many failed sign-ins; wait before trying again", retry_after=retry_after)
         attempts.append(now)
         if len(self._attempts) > MAX_KEYS:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-from servicekit.settings import ServiceSettings
+from servicekit.settings import ServerSettings, ServiceSettings
 
 _BROKERS = re.compile(r"[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*")
 _MIN_PEPPER = 16  # characters; a shorter one can be guessed from a dump of the digests
@@ -49,7 +49,7 @@ class PepperSettings(ServiceSettings):
         return self.token_pepper.get_secret_value().encode()
 
 
-class Settings(PepperSettings):
+class Settings(PepperSettings, ServerSettings):
     """The HTTP service. Addresses and secrets have no defaults, except where one process on one machine is meant."""
 
     admin_host: str = "127.0.0.1"

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 
 import structlog
 
+from admin_api import metrics
 from admin_api.changes import KafkaAway, delete_connection
 from admin_api.errors import Unavailable
 from admin_api.service import Service
-from admin_api.store import connections, sessions
+from admin_api.store import connections, sessions, state
 
 log = structlog.get_logger()
 
@@ -28,14 +29,18 @@ async def sweep_forever(service: Service, interval: float) -> None:
             await sweep(service, datetime.now(UTC))
         except (Unavailable, KafkaAway) as error:
             log.warning("sweep.postponed", error=type(error).__name__)
+            metrics.SWEEPS_POSTPONED.inc()
         await asyncio.sleep(interval)
 
 
 async def sweep(service: Service, now: datetime) -> None:
-    """Forget expired sessions; ask again for the deletions that the provisioner has not done."""
+    """Forget expired sessions; ask again for the deletions that the provisioner has not done; count for the metrics."""
     async with service.transaction() as db:
         await sessions.delete_expired(db, now)
         unfinished = await connections.list_unfinished_deletions(db, MAX_CONNECTIONS)
+        found = await state.count_state(db, now)
     for connection in unfinished:
         await service.publisher.publish(delete_connection(connection, ACTOR, now))
         log.info("connection.deletion.repeated", connection_id=str(connection.id))
+        metrics.DELETIONS_REPEATED.inc()
+    metrics.swept(found)
