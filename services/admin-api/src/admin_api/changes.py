@@ -1,11 +1,8 @@
 """Changes that an admin asks for; they take the road of every other change, through Kafka to the provisioner."""
 
 import asyncio
-import time
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from datetime import datetime, timedelta
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -17,36 +14,15 @@ from servicekit import tracing
 from servicekit.ids import uuid7
 from servicekit.kafka import open_producer
 
-if TYPE_CHECKING:
-    from admin_api.service import Service
-
 log = structlog.get_logger()
 
 PUBLISH_TIMEOUT = 5.0  # seconds; a request waits no longer, the sweep publishes what it missed
 # How long after its request a change counts as late; nobody waits for these.
 PATIENCE = timedelta(minutes=1)
-# How long a request waits for the outcome of its change, and how often it looks: seconds, from the first to the last.
-DECISION_TIMEOUT = timedelta(seconds=10)
-FIRST_PAUSE = 0.01
-MAX_PAUSE = 0.1
-
-_REFUSALS: dict[int, type[ApiError]] = {
-    400: Validation,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    412: Conflict,
-    429: TooManyRequests,
-    503: Unavailable,
-}
 
 
 class KafkaAway(Exception):
     """The broker does not answer, or not in time."""
-
-
-class NotConfirmed(KafkaAway):
-    """The change was sent and not confirmed: it may be in the log."""
 
 
 def delete_connection(connection: Connection, actor: str, now: datetime) -> Change:
@@ -63,81 +39,6 @@ def delete_connection(connection: Connection, actor: str, now: datetime) -> Chan
         deadline=now + PATIENCE,
         traceparent=tracing.traceparent(),
     )
-
-
-def admin_change(
-    organization_id: UUID,
-    actor: str,
-    resource_type: ResourceType,
-    operation: Operation,
-    resource_id: UUID,
-    connection_id: UUID = NO_CONNECTION,
-    **members: Any,
-) -> Change:
-    """A change that an admin asks for now and waits for; `members` are Change's own (`account`, `mapping`, `dry_run`)."""
-    now = datetime.now(UTC)
-    return Change(
-        version=2,
-        id=uuid7(),
-        organization_id=organization_id,
-        connection_id=connection_id,
-        actor=actor,
-        resource_type=resource_type,
-        operation=operation,
-        resource_id=resource_id,
-        received_at=now,
-        deadline=now + DECISION_TIMEOUT,
-        traceparent=tracing.traceparent(),
-        **members,
-    )
-
-
-async def decide(service: "Service", change: Change) -> Outcome:
-    """Publish the change and return its outcome, when it was not refused; raises the admin surface's error when it was.
-
-    Raises Unavailable when Kafka is away, or nothing is decided within DECISION_TIMEOUT: the text tells which.
-    """
-    outcome = await submit(service, change)
-    check_outcome(outcome)
-    return outcome
-
-
-async def submit(service: "Service", change: Change) -> Outcome:
-    """Publish the change and return its outcome, whatever it says; raises Unavailable without one."""
-    structlog.contextvars.bind_contextvars(change_id=str(change.id))
-    try:
-        await service.publisher.publish(change)
-    except NotConfirmed:
-        log.warning("change.not_confirmed")
-    except KafkaAway as error:
-        raise Unavailable("the change was not accepted: nothing was changed; try again", retry_after=2) from error
-    outcome = await _await_outcome(service, change.id)
-    if outcome is None:
-        raise Unavailable(f"the outcome of change {change.id} is unknown: it may still be applied", retry_after=10)
-    return outcome
-
-
-def check_outcome(outcome: Outcome) -> None:
-    """Raise the admin surface's error for a refusal."""
-    if outcome.status < 400:
-        return
-    error = _REFUSALS.get(outcome.status)
-    if error is None:
-        raise ApiError(f"change {outcome.change_id} could not be applied; it is in quarantine")
-    raise error(outcome.detail or "the change was refused")
-
-
-async def _await_outcome(service: "Service", change_id: UUID) -> Outcome | None:
-    pause = FIRST_PAUSE
-    deadline = time.monotonic() + DECISION_TIMEOUT.total_seconds()
-    while time.monotonic() < deadline:
-        async with service.transaction() as db:
-            reply = await outcomes.find_reply(db, change_id)
-        if reply is not None:
-            return Outcome.model_validate_json(reply)
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, MAX_PAUSE)
-    return None
 
 
 class Publisher:
@@ -161,7 +62,7 @@ class Publisher:
                     headers=_headers(change),
                 )
         except TimeoutError as error:  # the producer goes on trying
-            raise NotConfirmed("no answer in time") from error
+            raise KafkaAway("no answer in time") from error
         except (KafkaError, OSError) as error:
             await self.close()
             raise KafkaAway(type(error).__name__) from error
