@@ -6,14 +6,20 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from starlette.requests import Request
 
 from contracts import SCIM_TOKEN
-from gateway_stand import PEPPER, running, settings_for, until, user
+from gateway_stand import PEPPER, patch, running, settings_for, until, user
 from scim.errors import Unauthorized
-from scim_gateway.auth import Authenticator
+from scim_gateway.auth import CACHE_SECONDS, Authenticator
 from scim_gateway.store import tokens
 from scim_gateway.store.tokens import BY_DIGEST
 from servicekit import bearer
+
+
+def request_with(token: str) -> Request:
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    return Request({"type": "http", "headers": headers, "client": ("192.0.2.1", 40000)})
 
 
 async def test_an_organization_without_the_enterprise_plan_is_403(gateway, directory):
@@ -141,8 +147,9 @@ async def test_a_burst_of_requests_looks_its_token_up_once(directory, tenant, mo
     find = tokens.find
     monkeypatch.setattr(tokens, "find", counting)
     authenticator = Authenticator(directory.owner, PEPPER.encode())
-    connections = await asyncio.gather(*(authenticator.connection_of(tenant.token) for _ in range(100)))
-    connections.append(await authenticator.connection_of(tenant.token))
+    request = request_with(tenant.token)
+    connections = await asyncio.gather(*(authenticator.connection_of(request, None) for _ in range(100)))
+    connections.append(await authenticator.connection_of(request, None))
     assert {connection.id for connection in connections} == {tenant.id}
     assert looked_up == 1
 
@@ -151,6 +158,117 @@ async def test_unknown_tokens_fill_no_memory(directory):
     authenticator = Authenticator(directory.owner, PEPPER.encode())
     for _ in range(20):
         with pytest.raises(Unauthorized):
-            await authenticator.connection_of(bearer.mint(SCIM_TOKEN))
+            await authenticator.connection_of(request_with(bearer.mint(SCIM_TOKEN)), None)
     assert not authenticator._known
     assert not authenticator._asking
+
+
+async def test_a_token_that_may_only_read_writes_nothing(gateway, tenant, script):
+    headers = {"Authorization": f"Bearer {await tenant.add_token(scopes=['read'])}"}
+    user_id = await tenant.add_user("ada@example.com")
+    search = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"]}
+    for answer in (
+        await gateway.client.get("/Users", headers=headers),
+        await gateway.client.get(f"/Users/{user_id}", headers=headers),
+        await gateway.client.post("/Users/.search", json=search, headers=headers),
+        await gateway.client.post("/.search", json=search, headers=headers),
+        await gateway.client.get("/Schemas", headers=headers),
+    ):
+        assert answer.status_code == 200, answer.text
+    for method, path, body in (
+        ("POST", "/Users", user()),
+        ("PUT", f"/Users/{user_id}", user()),
+        ("PATCH", f"/Users/{user_id}", patch({"op": "replace", "path": "active", "value": False})),
+        ("DELETE", f"/Users/{user_id}", None),
+        ("POST", "/Groups", {}),
+        ("POST", "/Bulk", {}),
+    ):
+        answer = await gateway.client.request(method, path, json=body, headers=headers)
+        assert answer.status_code == 403, (method, path)
+        assert answer.headers["content-type"] == "application/scim+json"
+        assert "write scope" in answer.json()["detail"]
+    assert script.seen == []
+
+
+async def test_a_token_that_may_only_write_reads_nothing(gateway, tenant, script):
+    headers = {"Authorization": f"Bearer {await tenant.add_token(scopes=['write'])}"}
+    assert (await gateway.client.post("/Users", json=user(), headers=headers)).status_code == 201
+    for path in ("/Users", "/Groups", "/Users/00000000-0000-4000-8000-000000000000"):
+        assert (await gateway.client.get(path, headers=headers)).status_code == 403
+    assert (await gateway.client.get("/ServiceProviderConfig", headers=headers)).status_code == 200
+
+
+async def test_a_connection_is_used_from_its_networks_only(gateway, tenant, directory, script):
+    assert (await gateway.client.get("/Users", headers=tenant.auth)).status_code == 200
+    await allow(directory, tenant, "198.51.100.0/24", "2001:db8::/32")
+
+    async def is_refused() -> bool:
+        return (await gateway.client.get("/Users", headers=tenant.auth)).status_code == 403
+
+    await until(is_refused, 2)
+    answer = await gateway.client.post("/Users", json=user(), headers=tenant.auth)
+    assert answer.status_code == 403
+    assert "127.0.0.1" in answer.json()["detail"]
+    # Nobody in front of us is trusted here, so this is a claim of the client's own.
+    headers = {**tenant.auth, "X-Forwarded-For": "198.51.100.7"}
+    assert (await gateway.client.get("/Users", headers=headers)).status_code == 403
+    assert script.seen == []
+    await allow(directory, tenant, "198.51.100.0/24", "127.0.0.0/8")
+
+    async def is_served() -> bool:
+        return (await gateway.client.get("/Users", headers=tenant.auth)).status_code == 200
+
+    await until(is_served, 2)
+
+
+async def test_behind_a_trusted_proxy_the_client_is_the_last_hop_that_is_none(topics, directory, tenant):
+    await allow(directory, tenant, "198.51.100.0/24")
+    settings = settings_for(topics, directory.gateway_dsn, trusted_proxies="127.0.0.0/8, 10.0.0.0/8")
+    async with running(settings) as gateway:
+        for forwarded, status in (
+            ("198.51.100.7", 200),
+            ("203.0.113.9, 198.51.100.7, 10.1.2.3", 200),
+            ("198.51.100.7, 203.0.113.9", 403),
+            ("198.51.100.7, unknown", 403),
+            ("", 403),
+        ):
+            headers = {**tenant.auth, "X-Forwarded-For": forwarded}
+            answer = await gateway.client.get("/Users", headers=headers)
+            assert answer.status_code == status, forwarded
+
+
+async def allow(directory, tenant, *networks: str) -> None:
+    await directory.owner.execute(
+        "UPDATE connections SET allowed_networks = $2::text[]::cidr[] WHERE id = $1", tenant.id, list(networks)
+    )
+
+
+async def test_t50_guesses_are_refused_before_the_database_is_asked(topics, directory, tenant):
+    """The connection's own token goes on working from the same address: it is known, so it is no guess."""
+    settings = settings_for(topics, directory.gateway_dsn, gateway_guess_burst=10.0, gateway_guess_rate=0.1)
+    async with running(settings) as gateway:
+        assert (await gateway.client.get("/Users", headers=tenant.auth)).status_code == 200
+        guesses = [{"Authorization": f"Bearer {bearer.mint(SCIM_TOKEN)}"} for _ in range(14)]
+        answers = [await gateway.client.get("/Users", headers=guess) for guess in guesses]
+        assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 4
+        answer = answers[-1]
+        assert 1 <= int(answer.headers["retry-after"]) <= 10
+        assert answer.headers["content-type"] == "application/scim+json"
+        assert answer.json()["status"] == "429"
+        first = time.monotonic()
+        while time.monotonic() - first < CACHE_SECONDS * 1.2:  # the cached row ends meanwhile, and is asked for again
+            assert (await gateway.client.get("/Users", headers=tenant.auth)).status_code == 200
+        # What cannot be a token is no guess; it is refused without being looked up.
+        assert (await gateway.client.get("/Users", headers={"Authorization": "Bearer x"})).status_code == 401
+
+
+async def test_t50_a_connection_that_sends_too_much_is_429_and_others_are_not(topics, directory):
+    noisy, other = await directory.add_connection(), await directory.add_connection()
+    settings = settings_for(topics, directory.gateway_dsn, gateway_connection_rate=1.0, gateway_connection_burst=20.0)
+    async with running(settings) as gateway:
+        answers = await asyncio.gather(*(gateway.client.get("/Users", headers=noisy.auth) for _ in range(40)))
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert 15 <= len(refused) <= 20
+        assert all(answer.headers["retry-after"] == "1" for answer in refused)
+        for _ in range(20):
+            assert (await gateway.client.get("/Users", headers=other.auth)).status_code == 200

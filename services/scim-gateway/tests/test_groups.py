@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from directory_stand import Client, group, real_provisioner
-from gateway_stand import Running, Tenant, user
+from gateway_stand import Running, Tenant, until, user
 
 BASE = "https://scim.example.com/api/auth/scim/v2"
 
@@ -210,3 +210,24 @@ async def test_a_version_that_is_known_is_304_and_an_old_one_412(client):
     assert (await client.send("GET", path, headers={"If-None-Match": 'W/"1"'})).status_code == 200
     assert (await client.send("PUT", path, json=group("x"), headers={"If-Match": 'W/"1"'})).status_code == 412
     assert (await client.send("DELETE", path, headers={"If-Match": 'W/"1"'})).status_code == 412
+
+
+async def test_a_connection_may_have_its_group_patches_answered_with_204(client, tenant, directory):
+    ada = await client.add_user("ada@example.com")
+    path = f"/Groups/{await client.add_group('Sales')}"
+    assert (await client.patch(path, add(ada))).status_code == 200
+    await directory.owner.execute("UPDATE connections SET group_patch_answer = 'none' WHERE id = $1", tenant.id)
+
+    async def is_silent() -> bool:
+        answer = await client.patch(path, {"op": "add", "path": "displayName", "value": "Sales"})
+        return answer.status_code == 204
+
+    await until(is_silent, 3)
+    changed = await client.patch(path, {"op": "replace", "path": "displayName", "value": "Marketing"})
+    assert (changed.status_code, changed.content, changed.headers["etag"]) == (204, b"", 'W/"3"')
+    assert (await client.get(path))["displayName"] == "Marketing"
+    asked = await client.patch(path, add(ada), params={"attributes": "displayName"})
+    assert (asked.status_code, asked.json()["displayName"]) == (200, "Marketing")
+    user = await client.patch(f"/Users/{ada}", {"op": "replace", "path": "title", "value": "Dr"})
+    assert (user.status_code, user.json()["title"]) == (200, "Dr")
+    assert (await client.send("PUT", path, json=group("Sales", ada))).status_code == 200

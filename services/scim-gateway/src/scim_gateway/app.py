@@ -26,6 +26,7 @@ from scim_gateway.endpoints import Handler, Unknown, route
 from scim_gateway.gateway import Gateway, base_url
 from scim_gateway.outcomes import Outcomes
 from scim_gateway.publisher import STOP_SECONDS, Publisher
+from scim_gateway.rates import Buckets
 from scim_gateway.served import SERVED
 from scim_gateway.settings import Settings
 from scim_gateway.store.filter_sql import fold_map
@@ -34,7 +35,7 @@ from servicekit.postgres import check_revision, open_pool
 
 log = structlog.get_logger()
 
-NEEDED_REVISION = "0002"
+NEEDED_REVISION = "0004"
 NO_ME = "A connection's token acts for no user of its own, so /Me names nobody; use /Users."
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -135,13 +136,23 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
         yield Gateway(
             settings=settings,
             pool=pool,
-            authenticator=Authenticator(pool, pepper),
+            authenticator=authenticator_of(settings, pool, pepper),
             changes=changes,
             reading=Slots(settings.gateway_global_slots, settings.gateway_connection_slots, kind="reading"),
             large=Slots(settings.gateway_large_slots, settings.gateway_connection_large_slots, kind="large"),
             cursors=Cursors(hmac.digest(pepper, b"cursors", "sha256")),
             base_url=base_url(settings),
         )
+
+
+def authenticator_of(settings: Settings, pool: asyncpg.Pool, pepper: bytes) -> Authenticator:
+    return Authenticator(
+        pool,
+        pepper,
+        Buckets(settings.gateway_guess_rate, settings.gateway_guess_burst),
+        Buckets(settings.gateway_connection_rate, settings.gateway_connection_burst),
+        settings.trusted_proxies,
+    )
 
 
 async def drained(in_flight: InFlight, deadline: float) -> None:

@@ -4,8 +4,11 @@ import asyncio
 import hmac
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
+from ipaddress import ip_network
 from uuid import UUID
 
 import asyncpg
@@ -13,16 +16,27 @@ import structlog
 from starlette.requests import Request
 
 from contracts import SCIM_TOKEN
-from scim.errors import Forbidden, Unauthorized
+from scim.errors import Forbidden, TooManyRequests, Unauthorized
 from scim_gateway import metrics
+from scim_gateway.clients import Address, Network, client_address, is_within
+from scim_gateway.rates import Buckets
 from scim_gateway.served import Catalog, catalog
 from scim_gateway.store import tokens
 from servicekit import bearer
+
+log = structlog.get_logger()
 
 CACHE_SECONDS = 1.0  # how long a revoked token may still read (P10 allows 2)
 CACHE_SIZE = 4096
 _HEADER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9_]{1,128})")
 _ABSENT = bytes(32)
+
+
+class Scope(StrEnum):
+    """What a token may be used for."""
+
+    READ = "read"
+    WRITE = "write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,45 +53,87 @@ class Connection:
 @dataclass(frozen=True, slots=True)
 class _Known:
     row: tokens.TokenRow
+    connection: Connection
     asked_at: float  # monotonic seconds, from before the SELECT: what it returned was true then
 
 
 class Authenticator:
     """Turns tokens into connections; what the database said is believed for at most CACHE_SECONDS.
 
-    Unknown tokens are not cached: guessing fills no memory, and the pool bounds what it costs the database.
+    Unknown tokens are not cached: guessing fills no memory. `guesses` bounds how many of them one client may have
+    looked up, `requests` how often a connection may be used, `trusted` are the proxies in front of us.
     """
 
-    def __init__(self, pool: asyncpg.Pool, pepper: bytes) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        pepper: bytes,
+        guesses: Buckets[object] | None = None,
+        requests: Buckets[UUID] | None = None,
+        trusted: Sequence[Network] = (),
+    ) -> None:
         self._pool = pool
         self._pepper = pepper
+        self._guesses = guesses or Buckets(0, 0)
+        self._requests = requests or Buckets(0, 0)
+        self._trusted = trusted
         self._known: dict[bytes, _Known] = {}
         self._asking: dict[bytes, asyncio.Task[_Known | None]] = {}
 
-    async def connection_of(self, token: str) -> Connection:
-        """Raises Unauthorized, the same for whatever is wrong with the token, or Forbidden without the plan."""
-        if not bearer.is_well_formed(token):
-            raise _refused("malformed")
-        row = await self._row_of(bearer.digest(self._pepper, SCIM_TOKEN, token))
-        if row is None:
-            raise _refused("unknown")
+    async def connection_of(self, request: Request, scope: Scope | None) -> Connection:
+        """The connection whose token the request carries.
+
+        Raises Unauthorized, the same for whatever is wrong with the token; Forbidden without the plan, from a network
+        that the connection does not allow, or when the token lacks `scope`; TooManyRequests.
+        """
+        address = client_address(request.scope, self._trusted)
+        known = await self._known_of(_token_of(request), address)
+        row, connection = known.row, known.connection
         if not _is_live(row):
             raise _refused("revoked" if row.is_revoked or row.is_deleted else "expired")
+        structlog.contextvars.bind_contextvars(connection_id=str(connection.id))
         if row.plan != "enterprise":
             metrics.AUTH_FAILURES["no_plan"].inc()
             raise Forbidden("Directory sync needs the enterprise plan; ask the owner of the organization.")
-        return Connection(
-            row.connection_id, row.organization_id, row.token_id, row.provider_id, catalog(row.extensions)
-        )
+        if row.allowed_networks and not is_within(address, row.allowed_networks):
+            metrics.AUTH_FAILURES["network"].inc()
+            log.warning("scim.network.refused", address=str(address))
+            raise Forbidden(
+                f"This connection is not to be used from {address}; an admin of the organization says from where."
+            )
+        if scope is not None and scope not in row.scopes:
+            metrics.AUTH_FAILURES["scope"].inc()
+            raise Forbidden(f"This token has no {scope} scope; use one that has.")
+        self._limit(connection)
+        return connection
 
-    async def _row_of(self, digest: bytes) -> tokens.TokenRow | None:
+    async def _known_of(self, token: str, address: Address | None) -> _Known:
+        if not bearer.is_well_formed(token):
+            raise _refused("malformed")
+        digest = bearer.digest(self._pepper, SCIM_TOKEN, token)
         known = self._known.get(digest)
         if known is None or known.asked_at + CACHE_SECONDS <= time.monotonic():
+            # A token that was good a while ago is no guess, whoever else sends from the same address.
+            if known is None and digest not in self._asking:
+                self._refuse_guessing(address)
             known = await self._ask_once(digest)
         # The index found the row; comparing again costs nothing and never depends on how the index compares.
-        if not hmac.compare_digest(known.row.digest if known else _ABSENT, digest):
-            return None
-        return known.row if known else None
+        if not hmac.compare_digest(known.row.digest if known else _ABSENT, digest) or known is None:
+            self._guesses.spend(_household(address))
+            raise _refused("unknown")
+        return known
+
+    def _refuse_guessing(self, address: Address | None) -> None:
+        if wait := self._guesses.wait(_household(address)):
+            metrics.AUTH_FAILURES["throttled"].inc()
+            raise TooManyRequests("Too many unknown tokens came from this address; try again later.", retry_after=wait)
+
+    def _limit(self, connection: Connection) -> None:
+        if wait := self._requests.wait(connection.id):
+            raise TooManyRequests(
+                "This connection sends more requests than it may; nothing was changed, try again.", retry_after=wait
+            )
+        self._requests.spend(connection.id)
 
     async def _ask_once(self, digest: bytes) -> _Known | None:
         """One SELECT for all requests that wait for the same token."""
@@ -93,22 +149,37 @@ class Authenticator:
         row = await tokens.find(self._pool, digest)
         if row is None:
             return None
-        known = _Known(row, asked_at)
+        known = _Known(row, _connection(row), asked_at)
         if len(self._known) >= CACHE_SIZE:
             self._known.pop(next(iter(self._known)))
         self._known[digest] = known
         return known
 
 
-async def authenticate(request: Request) -> Connection:
-    """The connection of the request's one `Authorization: Bearer` header; cookies and URLs carry no credential."""
+async def authenticate(request: Request, scope: Scope | None = None) -> Connection:
+    """The connection that the request's token belongs to; `scope` is what the token must be good for."""
+    return await request.app.state.gateway.authenticator.connection_of(request, scope)
+
+
+def _token_of(request: Request) -> str:
+    """From the one `Authorization: Bearer` header; cookies and URLs carry no credential."""
     header = request.headers.get("authorization")
     match = _HEADER.fullmatch(header) if header is not None else None
     if match is None:
         raise _refused("malformed")
-    connection = await request.app.state.gateway.authenticator.connection_of(match[1])
-    structlog.contextvars.bind_contextvars(connection_id=str(connection.id))
-    return connection
+    return match[1]
+
+
+def _connection(row: tokens.TokenRow) -> Connection:
+    served = catalog(row.extensions, answers_group_patch=row.group_patch_answer == "resource")
+    return Connection(row.connection_id, row.organization_id, row.token_id, row.provider_id, served)
+
+
+def _household(address: Address | None) -> object:
+    """What counts as one client: an IPv4 address, or the network of 64 bits that one IPv6 site has."""
+    if address is None or address.version == 4:
+        return address
+    return ip_network((address, 64), strict=False)
 
 
 def _is_live(row: tokens.TokenRow) -> bool:

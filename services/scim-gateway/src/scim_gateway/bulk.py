@@ -13,7 +13,7 @@ from contracts import Change, Operation, Outcome, Refusal
 from scim.bulk import BulkOperation, bulk_response, parse_bulk
 from scim.errors import NotFound, ScimError, error_of
 from scim_gateway.answers import json_response
-from scim_gateway.auth import Connection, authenticate
+from scim_gateway.auth import Connection, Scope, authenticate
 from scim_gateway.body import read_body
 from scim_gateway.gateway import Gateway, gateway_of
 from scim_gateway.masking import summarize
@@ -35,7 +35,7 @@ _OPERATIONS = {
 
 async def bulk(request: Request) -> Response:
     """POST: 200 with a BulkResponse, also when every operation was refused."""
-    connection = await authenticate(request)
+    connection = await authenticate(request, Scope.WRITE)
     gateway = gateway_of(request)
     with gateway.reading.take(connection.id):
         document, size = await read_body(request, MAX_PAYLOAD, _ADVICE, gateway.settings.gateway_read_deadline)

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from servicekit.metrics import DURATIONS, Requests
 
-AUTH_REASONS = ("malformed", "unknown", "expired", "revoked", "no_plan")
+AUTH_REASONS = ("malformed", "unknown", "expired", "revoked", "no_plan", "network", "scope", "throttled")
 
 REQUESTS = Requests("scim_gateway")
 

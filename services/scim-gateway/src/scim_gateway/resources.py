@@ -18,7 +18,7 @@ from scim.listing import ListQuery, list_response
 from scim.projection import Projection
 from scim.resource import render
 from scim_gateway.answers import Answer, StreamedResponse, json_response
-from scim_gateway.auth import Connection, authenticate
+from scim_gateway.auth import Connection, Scope, authenticate
 from scim_gateway.body import apart, read_body
 from scim_gateway.cursors import Walk, asked_by
 from scim_gateway.endpoints import hold
@@ -32,7 +32,7 @@ from scim_gateway.store.walks import walk_order
 
 async def create(request: Request) -> Response:
     """POST to the collection: 201 with the resource."""
-    connection = await authenticate(request)
+    connection = await authenticate(request, Scope.WRITE)
     served, projection = served_of(request, connection), projection_of(request)
     content, summary = await read(request, connection, served, served.resource_content)
     change = gateway_of(request).changes.create(connection, served, summary, **content)
@@ -41,15 +41,16 @@ async def create(request: Request) -> Response:
 
 async def replace(request: Request) -> Response:
     """PUT: 200 with the resource."""
-    connection = await authenticate(request)
+    connection = await authenticate(request, Scope.WRITE)
     served, projection = served_of(request, connection), projection_of(request)
     content, summary = await read(request, connection, served, served.resource_content)
     return await change(request, connection, projection, Operation.REPLACE, summary, **content)
 
 
 async def patch(request: Request) -> Response:
-    """PATCH: 200 with the resource, 204 for a group that is too large to be read for an answer."""
-    connection = await authenticate(request)
+    """PATCH: 200 with the resource; 204 for a group that is too large to be read for an answer, or whose connection
+    wants none (who asks for `attributes` gets them all the same, RFC 7644 section 3.5.2)."""
+    connection = await authenticate(request, Scope.WRITE)
     served, projection = served_of(request, connection), projection_of(request)
     meaning = partial(served.patch_content, resource_id=request.path_params["id"])
     content, summary = await read(request, connection, served, meaning)
@@ -58,14 +59,14 @@ async def patch(request: Request) -> Response:
 
 async def delete(request: Request) -> Response:
     """DELETE: 204; a body, which means nothing, is not read."""
-    connection = await authenticate(request)
+    connection = await authenticate(request, Scope.WRITE)
     summary = summarize(request.method, template(request), None, 0)
     return await change(request, connection, projection_of(request), Operation.DELETE, summary)
 
 
 async def get(request: Request) -> Response:
     """GET by id: 200 with the resource, 304 when the client has this version."""
-    connection = await authenticate(request)
+    connection = await authenticate(request, Scope.READ)
     served, gateway = served_of(request, connection), gateway_of(request)
     projection = projection_of(request)
     resource_id = resource_id_of(request, served)
@@ -83,13 +84,13 @@ async def get(request: Request) -> Response:
 
 async def search(request: Request) -> Answer:
     """GET of the collection: a ListResponse."""
-    connection = await authenticate(request)
+    connection = await authenticate(request, Scope.READ)
     return await listing(request, connection, ListQuery.from_params(request.query_params.multi_items()))
 
 
 async def search_by_post(request: Request) -> Answer:
     """POST to `.search`: the same, with the query in the body, where no log keeps it (threat T40)."""
-    connection = await authenticate(request)
+    connection = await authenticate(request, Scope.READ)
     query, _ = await read(request, connection, served_of(request, connection), ListQuery.from_search_request)
     return await listing(request, connection, query)
 
@@ -122,7 +123,7 @@ async def search_everything(request: Request) -> Answer:
 
     An attribute that a type does not have is absent in all of its resources.
     """
-    connection, gateway = await authenticate(request), gateway_of(request)
+    connection, gateway = await authenticate(request, Scope.READ), gateway_of(request)
     types = list(connection.served.values())
     query, _ = await read(request, connection, types[0], ListQuery.from_search_request)
     if query.sort_by is not None or query.cursor is not None:
@@ -276,6 +277,8 @@ async def submit(request: Request, served: Served, projection: Projection, chang
     headers = {"ETag": etag(stored.version)}
     if outcome.status == 201:
         headers["Location"] = gateway.location(served, str(stored.id))
+    if change.operation is Operation.PATCH and not served.answers_patch and projection.included is None:
+        return Response(status_code=204, headers=headers)
     try:
         stored, projection = await with_related(gateway, served, projection, change, stored)
     except TooMany:

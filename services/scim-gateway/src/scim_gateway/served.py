@@ -25,7 +25,7 @@ class Served:
     """A resource type, its name in changes, where it is read from, and how large a body may be (bytes).
 
     `advice` is what to do beyond `body_limit`. A PATCH is answered with the resource unless it has more related values
-    (members) than `patch_answer_limit`.
+    (members) than `patch_answer_limit`, or the connection does not want it (`answers_patch`).
     """
 
     type: ResourceType
@@ -34,6 +34,7 @@ class Served:
     body_limit: int
     advice: str
     patch_answer_limit: int | None = None
+    answers_patch: bool = True
 
     @property
     def endpoint(self) -> str:
@@ -78,14 +79,21 @@ type Catalog = Mapping[str, Served]
 
 
 @lru_cache(maxsize=1024)
-def catalog(extensions: tuple[tuple[str, str], ...] = ()) -> Catalog:
-    """SERVED with an organization's own schemas: pairs of resource type and schema document (JSON).
+def catalog(extensions: tuple[tuple[str, str], ...] = (), *, answers_group_patch: bool = True) -> Catalog:
+    """SERVED as one connection has it: with its organization's own schemas, pairs of resource type and schema document
+    (JSON), and with or without an answer to a PATCH of what can have many members.
 
-    Equal extensions give the same objects, by whose identity compiled filters and paths are cached.
+    Equal settings give the same objects, by whose identity compiled filters and paths are cached.
     """
-    return {served.endpoint: _extended(served, extensions) for served in SERVED}
+    return {
+        served.endpoint: replace(
+            _extended(served, extensions), answers_patch=answers_group_patch or served.patch_answer_limit is None
+        )
+        for served in SERVED
+    }
 
 
+@lru_cache(maxsize=1024)
 def _extended(served: Served, extensions: tuple[tuple[str, str], ...]) -> Served:
     schemas = [schema_from_json(orjson.loads(text)) for name, text in extensions if name == served.type.name]
     return replace(served, type=served.type.with_extensions(*schemas)) if schemas else served

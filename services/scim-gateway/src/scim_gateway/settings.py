@@ -1,6 +1,10 @@
 """Settings of the gateway (all names as environment variables, in upper case)."""
 
-from pydantic import SecretStr
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any
+
+from pydantic import SecretStr, field_validator
+from pydantic_settings import NoDecode
 
 from servicekit.settings import ServerSettings
 
@@ -15,6 +19,8 @@ class Settings(ServerSettings):
     token_pepper: SecretStr
     # Origin under which clients reach us; `meta.location` is built from it, never from a Host header (T24).
     public_url: str = ""
+    # Networks of the proxies in front of us, with commas between; only they are believed about X-Forwarded-For.
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
 
     # Seconds. Below the clients' own patience: Okta gives up after 60.
     gateway_outcome_deadline: float = 10.0
@@ -24,6 +30,13 @@ class Settings(ServerSettings):
     # Of the connection's slots: kept for changes that only take access away.
     gateway_reserved_slots: int = 16
     gateway_global_slots: int = 512
+    # Requests a second that a connection may send in the long run, and how many at once; 0: as many as there are slots.
+    # Clients send bursts, and Entra counts refusals against us: leave it off, or far above 25 a second.
+    gateway_connection_rate: float = 0.0
+    gateway_connection_burst: float = 500.0
+    # Unknown tokens from one address that are looked up: a second in the long run, and at once.
+    gateway_guess_rate: float = 5.0
+    gateway_guess_burst: float = 300.0
     # Large bodies and large groups in memory at a time, at up to 100 MB each.
     gateway_large_slots: int = 6
     gateway_connection_large_slots: int = 4
@@ -36,6 +49,11 @@ class Settings(ServerSettings):
     gateway_drain_seconds: float = 0.0
     # Seconds to let requests in flight end; above the outcome deadline, below the pod's grace period.
     gateway_drain_deadline: float = 15.0
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     def origin(self) -> str:
         """The public origin, without a trailing slash."""
