@@ -37,7 +37,10 @@ async def answer_api_error(request: Request, error: Exception) -> Response:
 
 
 async def answer_validation_error(request: Request, error: Exception) -> Response:
+    """An id in a path that is none is as unknown as any other."""
     assert isinstance(error, RequestValidationError)
+    if any(problem["loc"][0] == "path" for problem in error.errors()):
+        return await answer_api_error(request, NotFound())
     return await answer_api_error(request, Validation("; ".join(map(explain, error.errors()[:5]))))
 
 

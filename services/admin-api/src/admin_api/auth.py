@@ -13,8 +13,9 @@ import scim.errors
 from admin_api import metrics
 from admin_api.errors import Conflict, Unauthenticated
 from admin_api.passwords import MAX_LENGTH
+from admin_api.principals import SignedIn
 from admin_api.service import Service, ServiceOf
-from admin_api.sessions import COOKIE, LIFETIME, SignedIn, check_origin, open_session
+from admin_api.sessions import COOKIE, LIFETIME, check_origin, open_session
 from admin_api.store import accounts, sessions
 from admin_api.store.accounts import Candidate
 from directory.tables import Role
@@ -55,22 +56,22 @@ async def sign_in(body: SignIn, request: Request, service: ServiceOf) -> Respons
 
 
 @router.post("/sign-out")
-async def sign_out(principal: SignedIn, service: ServiceOf) -> Response:
+async def sign_out(person: SignedIn, service: ServiceOf) -> Response:
     """End the session that the request came with."""
     async with service.transaction() as db:
-        await sessions.revoke(db, principal.session.id, datetime.now(UTC))
+        await sessions.revoke(db, person.session.id, datetime.now(UTC))
     response = JSONResponse({"success": True})
     response.delete_cookie(COOKIE, secure=True, httponly=True, samesite="strict")
     return response
 
 
 @router.get("/get-session")
-async def get_session(principal: SignedIn) -> dict[str, Any]:
+async def get_session(person: SignedIn) -> dict[str, Any]:
     """Who is signed in, and until when at most."""
-    account, session = principal.account, principal.session
+    account, session = person.account, person.session
     return {
         "session": {"id": session.id, "createdAt": session.created_at, "expiresAt": session.expires_at},
-        "user": user_json(account.id, account.email, account.display_name, account.organization_id, principal.roles),
+        "user": user_json(account.id, account.email, account.display_name, account.organization_id, person.roles),
     }
 
 

@@ -17,9 +17,9 @@ from pydantic.alias_generators import to_camel
 
 from admin_api.changes import KafkaAway, delete_connection
 from admin_api.errors import Forbidden, NotFound
+from admin_api.principals import Admin, Principal
 from admin_api.providers import check_provider_id, is_provider_id
 from admin_api.service import Service, ServiceOf
-from admin_api.sessions import Admin, Principal
 from admin_api.store import connections
 from admin_api.tokens import issue_token, open_connection
 from directory.tables import Connection, Token

@@ -47,6 +47,9 @@ class NotFound(ApiError):
     status = 404
     code = "not_found"
 
+    def __init__(self, message: str = "there is nothing of this id") -> None:
+        super().__init__(message)
+
 
 class MethodNotAllowed(ApiError):
     """The path exists, the method does not."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from admin_api.changes import Publisher
+from admin_api.changes import Changes, Publisher
 from admin_api.failures import Failures
 from admin_api.passwords import Passwords
 from admin_api.store.database import Transaction
@@ -19,6 +19,7 @@ class Service:
     passwords: Passwords
     failures: Failures
     publisher: Publisher
+    changes: Changes
     pepper: bytes
     public_origin: str
 

@@ -7,17 +7,14 @@ is active and its epoch has not moved: the provisioner raises the epoch when it 
 import hmac
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-import structlog
-from fastapi import Depends, Request
+from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.errors import EnterpriseRequired, Forbidden, Unauthenticated
-from admin_api.service import ServiceOf
+from admin_api.errors import Forbidden, Unauthenticated
 from admin_api.store import accounts, sessions
 from directory.tables import Account, Organization, Role, Session
 from servicekit import bearer
@@ -31,12 +28,12 @@ TOUCH_INTERVAL = timedelta(minutes=1)
 
 _HEADER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9_]{1,128})")
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-_REFUSED = "sign in first: the session is missing, unknown, expired or ended"
+REFUSED = "sign in first: the session is missing, unknown, expired or ended"
 
 
 @dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls, as of this request."""
+class Person:
+    """Who is signed in, as of this request."""
 
     session: Session
     account: Account
@@ -69,35 +66,6 @@ async def open_session(
     )
     await sessions.insert_session(db, session)
     return secret, session
-
-
-async def signed_in(request: Request, service: ServiceOf) -> Principal:
-    """The caller; raises Unauthenticated, the same for whatever is wrong, or Forbidden for another site's request."""
-    secret = secret_of(request)
-    if secret is None or not bearer.is_well_formed(secret):
-        raise Unauthenticated(_REFUSED)
-    digest = bearer.digest(service.pepper, SESSION, secret)
-    async with service.transaction() as db:
-        principal = await _find_principal(db, digest, datetime.now(UTC))
-    structlog.contextvars.bind_contextvars(
-        account_id=str(principal.account.id), organization_id=str(principal.organization.id)
-    )
-    return principal
-
-
-SignedIn = Annotated[Principal, Depends(signed_in)]
-
-
-async def admin(principal: SignedIn) -> Principal:
-    """The caller, an admin of an organization whose plan includes directory sync (threat T18)."""
-    if not principal.is_admin:
-        raise Forbidden("only admins of the organization may do this")
-    if principal.organization.plan != "enterprise":
-        raise EnterpriseRequired("directory sync is part of the enterprise plan")
-    return principal
-
-
-Admin = Annotated[Principal, Depends(admin)]
 
 
 def secret_of(request: Request) -> str | None:
@@ -134,17 +102,18 @@ def is_own_origin(origin: str, host: str, public_origin: str) -> bool:
     return parts.scheme in ("http", "https") and bool(host) and parts.netloc.lower() == host.lower()
 
 
-async def _find_principal(db: AsyncSession, digest: bytes, now: datetime) -> Principal:
+async def find_person(db: AsyncSession, digest: bytes, now: datetime) -> Person:
+    """Whose session it is; raises Unauthenticated."""
     found = await sessions.find_session(db, digest)
     if found is None:
-        raise Unauthenticated(_REFUSED)
+        raise Unauthenticated(REFUSED)
     session, account, organization = found
     # The index found the row; comparing again costs nothing and never depends on how the index compares (T46).
     if not hmac.compare_digest(session.digest, digest) or not is_valid(session, account, now):
-        raise Unauthenticated(_REFUSED)
+        raise Unauthenticated(REFUSED)
     if now - session.last_seen_at >= TOUCH_INTERVAL:
         await sessions.touch(db, session.id, now)
-    return Principal(session, account, organization, await accounts.find_roles(db, account.id))
+    return Person(session, account, organization, await accounts.find_roles(db, account.id))
 
 
 def is_valid(session: Session, account: Account, now: datetime) -> bool:

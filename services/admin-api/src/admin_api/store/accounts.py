@@ -72,6 +72,17 @@ async def find_roles(db: AsyncSession, account_id: UUID) -> list[Role]:
     return list((await db.execute(statement.order_by(col(Role.name)))).scalars())
 
 
+async def is_active_admin(db: AsyncSession, account_id: UUID) -> bool:
+    """Whether the account is active and holds the built-in role `admin`."""
+    statement = (
+        select(col(Account.id))
+        .join(Grant, col(Grant.account_id) == Account.id)
+        .join(Role, col(Role.id) == Grant.role_id)
+        .where(col(Account.id) == account_id, col(Account.status) == "active", col(Role.is_protected))
+    )
+    return (await db.execute(statement.limit(1))).first() is not None
+
+
 async def insert_account(db: AsyncSession, account: Account) -> None:
     db.add(account)
     await db.flush()
