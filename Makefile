@@ -1,8 +1,8 @@
 # Every command of the repository; CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run clean-run test conformance fuzz bench-scim lint format env broken
+.PHONY: help run clean-run demo test conformance fuzz bench-scim lint format env broken
 BIN := .venv/bin
-LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml)
+LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml)
 # An interpreter that was removed leaves an environment behind that looks complete.
 BROKEN := $(shell $(BIN)/python -c pass 2>/dev/null || echo broken)
 
@@ -14,6 +14,9 @@ run: .venv/.complete ## start everything and stay in the foreground; Ctrl-C stop
 
 clean-run: .venv/.complete ## delete the data, secrets and logs of `make run`
 	@exec $(BIN)/python -m devstack clean
+
+demo: .venv/.complete ## four identity providers push a made-up company; USERS=500, PACE=20 events a second, SEED=1, STAY=1
+	@exec $(BIN)/python -m simulators.demo
 
 test: .venv/.complete ## run all tests; ARGS="libs/scim -k filter" runs some, LONG=1 also the long ones
 	@exec $(BIN)/python -m pytest $(ARGS)

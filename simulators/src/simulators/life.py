@@ -143,7 +143,7 @@ class _Life:
         if department == person.department or department not in self.office.leads:
             return self._change(person, title=f"Acting {person.title}", telephone=self.office.telephone(person.site))
         if self.dice.random() < 0.5:
-            return self._change(person, site=self.dice.choice(list(SITES)))
+            return self._change(person, site=self.dice.choice([site for site in SITES if site != person.site]))
         title = self.dice.choice(DEPARTMENTS[department][2:])
         return self._change(person, department=department, title=title, manager=self.office.leads[department])
 

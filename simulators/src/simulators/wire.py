@@ -152,8 +152,9 @@ def _detail(response: httpx.Response) -> str:
 
 
 @asynccontextmanager
-async def open_wire(url: str, token: str, *, back_off: float = 0.5) -> AsyncIterator[Wire]:
-    """A wire of its own to the SCIM server at `url`."""
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
-    async with httpx.AsyncClient(base_url=url.rstrip("/"), limits=limits, trust_env=False) as http:
+async def open_wire(
+    url: str, token: str, *, back_off: float = 0.5, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncIterator[Wire]:
+    """A wire of its own to the SCIM server at `url`; `transport` lets a test lose or watch requests."""
+    async with httpx.AsyncClient(base_url=url.rstrip("/"), transport=transport, trust_env=False) as http:
         yield Wire(http, token, back_off=back_off)
