@@ -5,7 +5,7 @@ committed to the group are a mirror for those who watch the lag.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -13,9 +13,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from provisioner.batch import Record
+from provisioner.caution import divide, suspects
 from provisioner.engine import ClaimLost, Engine, Stopped
 from provisioner.queue import RecordQueue
-from provisioner.store.claims import Claim
+from provisioner.store.claims import Claim, OtherCluster
+from provisioner.watchdog import Progress
 from servicekit.lifecycle import Stopping, wait_for
 
 log = structlog.get_logger()
@@ -40,6 +42,8 @@ class Worker:
     partition: TopicPartition
     queue: RecordQueue = field(default_factory=RecordQueue)
     is_paused: bool = False
+    is_busy: bool = False
+    suspected: range = range(0)
     next_offset: int | None = None
     mirrored: int | None = None
     task: asyncio.Task[None] | None = None
@@ -48,31 +52,40 @@ class Worker:
 class Consumer(ConsumerRebalanceListener):
     """Runs a worker for every partition that the group assigns to this process."""
 
-    def __init__(self, kafka: AIOKafkaConsumer, engine: Engine, stopping: asyncio.Event, owner: str) -> None:
+    def __init__(
+        self,
+        kafka: AIOKafkaConsumer,
+        engine: Engine,
+        stopping: asyncio.Event,
+        owner: str,
+        cluster_id: str | None = None,
+    ) -> None:
         self._has_joined = False
         self._kafka = kafka
         self._engine = engine
         self._stopping = stopping
         self._owner = owner
+        self._cluster_id = cluster_id
         self._workers: dict[TopicPartition, Worker] = {}
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def run(self, topic: str) -> None:
+    async def run(self, topic: str, watch: Callable[[], Coroutine[None, None, None]] | None = None) -> None:
         """Consume until `stopping` is set; the batches in hand are finished first.
 
-        Raises what ended a worker: OutsideLog, NewerVersion, or a bug.
+        Raises what ended a worker (OutsideLog, OtherCluster, NewerVersion, or a bug), or what `watch` raises.
         """
         self._kafka.subscribe([topic], listener=self)
-        poll, mirror = asyncio.create_task(self._poll()), asyncio.create_task(self._mirror())
-        stop = asyncio.create_task(self._stopping.wait())
+        tasks = [asyncio.create_task(task) for task in (self._poll(), self._stopping.wait(), self._mirror())]
+        if watch:
+            tasks.append(asyncio.create_task(watch()))
         try:
-            await asyncio.wait({poll, stop, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*tasks, self._failure}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
-            failures = [task for task in (poll, self._failure) if task.done()]
-            for task in (poll, mirror, stop):
+            failures = [task for task in (*tasks, self._failure) if task.done()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(poll, mirror, stop, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._end(list(self._workers))
         for failed in failures:
             failed.result()
@@ -81,6 +94,13 @@ class Consumer(ConsumerRebalanceListener):
         """Raise NotJoined until the group has assigned partitions, perhaps none, to this process."""
         if not self._has_joined:
             raise NotJoined
+
+    def progress(self) -> dict[TopicPartition, Progress]:
+        """How far each assigned partition is applied."""
+        return {
+            partition: Progress(worker.next_offset, worker.is_busy, partition.partition in self._engine.waiting)
+            for partition, worker in self._workers.items()
+        }
 
     async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride] - awaited when it is one
         self, assigned: Iterable[TopicPartition]
@@ -143,25 +163,48 @@ class Consumer(ConsumerRebalanceListener):
                 continue
             if records[0].offset > claim.next_offset:
                 raise OutsideLog(f"{claim}: the log goes on at offset {records[0].offset}")
+            worker.is_busy = True
             try:
-                claim = await self._engine.apply(claim, records)
+                claim = await self._apply(worker, claim, records)
             except ClaimLost as lost:
                 log.warning("partition.claim_lost", partition=claim.partition, reason=str(lost))
                 claim = await self._go_on(worker, claim)
+            finally:
+                worker.is_busy = False
             worker.next_offset = claim.next_offset
             if worker.is_paused and worker.queue.has_room:
                 worker.is_paused = False
                 self._kafka.resume(worker.partition)
 
+    async def _apply(self, worker: Worker, claim: Claim, records: Sequence[Record]) -> Claim:
+        """All as one batch, but first those alone that may have ended a process."""
+        alone, together = divide(records, worker.suspected)
+        for record in alone:
+            if worker.queue.is_closed:
+                return claim
+            claim = await self._engine.apply_alone(claim, record)
+            worker.next_offset = claim.next_offset
+        return await self._engine.apply(claim, together) if together else claim
+
     async def _claim(self, worker: Worker) -> Claim:
         partition = worker.partition
+        self._engine.waiting.discard(partition.partition)
 
-        async def take() -> Claim:
+        async def take() -> Claim | OtherCluster:
             first = (await self._kafka.beginning_offsets([partition]))[partition]
-            return await self._engine.claim(partition.topic, partition.partition, first, self._owner)
+            try:
+                return await self._engine.claim(
+                    partition.topic, partition.partition, first, self._owner, self._cluster_id
+                )
+            except OtherCluster as other:  # waiting would not help
+                return other
 
         claim = await wait_for(take, "the claim of a partition", self._stopping)
-        await self._seek(worker, claim)
+        if isinstance(claim, OtherCluster):
+            raise claim
+        worker.suspected = suspects(claim, await self._seek(worker, claim))
+        if worker.suspected:
+            log.warning("partition.single_record_mode", partition=partition.partition, offset=claim.next_offset)
         log.info("partition.claimed", partition=partition.partition, offset=claim.next_offset, epoch=claim.epoch)
         return claim
 
@@ -174,7 +217,8 @@ class Consumer(ConsumerRebalanceListener):
         await self._seek(worker, now)
         return now
 
-    async def _seek(self, worker: Worker, claim: Claim) -> None:
+    async def _seek(self, worker: Worker, claim: Claim) -> int:
+        """Fetch from the claim's offset on; the offset at which the log ends now."""
         partition = worker.partition
         first = (await self._kafka.beginning_offsets([partition]))[partition]
         end = (await self._kafka.end_offsets([partition]))[partition]
@@ -184,6 +228,7 @@ class Consumer(ConsumerRebalanceListener):
         worker.next_offset = worker.mirrored = claim.next_offset
         worker.is_paused = False
         self._kafka.resume(partition)
+        return end
 
     async def _mirror(self) -> None:
         while True:

@@ -13,11 +13,13 @@ import asyncpg
 import structlog
 
 from contracts import Change
+from provisioner import caution
 from provisioner.batch import Item, NewerVersion, Poison, Record, Results, decide_all, decode, split
+from provisioner.caution import ENDED, MAX_MARKS
 from provisioner.rules import touched_by
 from provisioner.store import claims, flush, load
 from provisioner.store.claims import Claim
-from servicekit.lifecycle import sleep_unless
+from servicekit.lifecycle import sleep_unless, wait_for
 from servicekit.logs import describe
 
 log = structlog.get_logger()
@@ -55,11 +57,15 @@ class Engine:
         self._pool = pool
         self._publish = publish
         self._stopping = stopping
+        self.waiting: set[int] = set()
+        """Partitions whose batch the infrastructure holds up."""
 
-    async def claim(self, topic: str, partition: int, first_offset: int, owner: str) -> Claim:
+    async def claim(
+        self, topic: str, partition: int, first_offset: int, owner: str, cluster_id: str | None = None
+    ) -> Claim:
         """Take a partition over (see claims.claim)."""
         async with self._pool.acquire() as db:
-            return await claims.claim(db, topic, partition, first_offset, owner)
+            return await claims.claim(db, topic, partition, first_offset, owner, cluster_id)
 
     async def current(self, held: Claim) -> Claim | None:
         """The offset and epoch of the held partition as committed."""
@@ -77,6 +83,22 @@ class Engine:
         if newer:
             raise newer
         return claim
+
+    async def apply_alone(self, claim: Claim, record: Record) -> Claim:
+        """Apply a record that may end the process, marked before; set aside when it was marked twice already."""
+        marks = await wait_for(lambda: caution.mark(self._pool, claim), "the mark of a record", self._stopping)
+        if marks is None:
+            raise ClaimLost(f"{claim.topic}/{claim.partition} at offset {claim.next_offset}")
+        try:
+            if marks <= MAX_MARKS:
+                return await self.apply(claim, [record])
+            # If decoding is what ends the process, it is not tried once more.
+            change = decode(record) if marks == MAX_MARKS + 1 else None
+        except (NewerVersion, Stopped):
+            await caution.unmark(self._pool, claim)
+            raise
+        poison = Poison(record, ENDED, change if isinstance(change, Change) else None)
+        return await self._apply_run(claim, [(record, poison)])
 
     async def _apply_run(self, claim: Claim, run: Sequence[Item]) -> Claim:
         try:
@@ -134,11 +156,14 @@ class Engine:
         attempts = 0
         while True:
             try:
-                return await self._attempt(claim, run)
+                results = await self._attempt(claim, run)
+                self.waiting.discard(claim.partition)
+                return results
             except DATA_FAULTS:
                 raise
             except INFRASTRUCTURE as error:
                 attempts += 1
+                self.waiting.add(claim.partition)
                 log.warning("batch.retrying", partition=claim.partition, attempts=attempts, error=reason(error))
                 await sleep_unless(self._stopping, min(0.05 * 2**attempts, MAX_BACKOFF))
                 if self._stopping.is_set():

@@ -27,6 +27,10 @@ class RecordQueue:
     def has_room(self) -> bool:
         return len(self._records) < MAX_BATCH
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
     def put(self, records: Iterable[Record]) -> None:
         self._records.extend(records)
         self._changed.set()

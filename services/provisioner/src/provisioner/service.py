@@ -3,10 +3,11 @@
 import asyncio
 import os
 import socket
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 import asyncpg
 import structlog
+from aiokafka import AIOKafkaConsumer
 from pydantic import Field, SecretStr
 from starlette.applications import Starlette
 
@@ -15,6 +16,8 @@ from provisioner.batch import NewerVersion
 from provisioner.consumer import Consumer, NotJoined, OutsideLog
 from provisioner.engine import Engine
 from provisioner.replies import Replies
+from provisioner.store.claims import OtherCluster
+from provisioner.watchdog import Stalled, Watchdog, observing
 from servicekit import http, lifecycle, logs
 from servicekit.health import Health
 from servicekit.kafka import new_consumer, open_producer
@@ -35,7 +38,8 @@ PLANNED_ONCE = {
 # Milliseconds. A group of 100,000 members is written in a few seconds; a batch that is cancelled is tried again, so one
 # that can never finish in time would hold its partition up.
 STATEMENT_TIMEOUT = 60_000
-NEEDED_REVISION = "0002"
+NEEDED_REVISION = "0004"
+LEAVE_TIMEOUT = 5.0  # seconds to leave the group; a consumer that has stalled may never come back from it
 
 
 class Settings(ServiceSettings):
@@ -75,15 +79,20 @@ async def provision(settings: Settings, health: Health, stopping: asyncio.Event)
         health.add("postgres", lambda: check_revision(pool, NEEDED_REVISION))
         health.add("consumer", unjoined)
         await lifecycle.wait_for(lambda: check_revision(pool, NEEDED_REVISION), "Postgres with the schema", stopping)
-        kafka = new_consumer(settings.kafka_bootstrap, client_id="provisioner", group_id=GROUP)
-        stack.push_async_callback(kafka.stop)
+        client_id = f"provisioner-{owner()}"
+        kafka = new_consumer(settings.kafka_bootstrap, client_id=client_id, group_id=GROUP)
+        stack.push_async_callback(leave, kafka)
         await lifecycle.wait_for(kafka.start, "Kafka", stopping)
+        observer = await stack.enter_async_context(observing(settings.kafka_bootstrap, GROUP))
+        cluster_id = await observer.cluster_id()
         producer = await stack.enter_async_context(open_producer(settings.kafka_bootstrap, client_id="provisioner"))
-        consumer = Consumer(kafka, Engine(pool, Replies(producer).publish, stopping), stopping, owner())
+        consumer = Consumer(kafka, Engine(pool, Replies(producer).publish, stopping), stopping, owner(), cluster_id)
         health.add("consumer", consumer.check_joined)
+        watchdog = Watchdog(observer, client_id, consumer.progress, lambda: is_away(pool))
+        health.add_live("progress", watchdog.check)
         try:
-            await consumer.run(CHANGES.name)
-        except (OutsideLog, NewerVersion) as error:
+            await consumer.run(CHANGES.name, watchdog.run)
+        except (OutsideLog, OtherCluster, NewerVersion, Stalled) as error:
             raise lifecycle.StartupError(f"{type(error).__name__}: {error}") from error
     log.info("service.stopped")
 
@@ -98,6 +107,23 @@ def open_directory(settings: Settings) -> AbstractAsyncContextManager[asyncpg.Po
         resets=False,  # a batch leaves nothing in its session
         settings=PLANNED_ONCE,
     )
+
+
+async def is_away(pool: asyncpg.Pool) -> bool:
+    """Whether Postgres does not answer as it should."""
+    try:
+        async with asyncio.timeout(2):
+            await check_revision(pool, NEEDED_REVISION)
+    except Exception:  # whatever it is, it is the reason why nothing moves
+        return True
+    return False
+
+
+async def leave(kafka: AIOKafkaConsumer) -> None:
+    """Leave the group, or let the group find out."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LEAVE_TIMEOUT):
+            await kafka.stop()
 
 
 async def unjoined() -> None:
