@@ -143,7 +143,8 @@ def _print_check(console: Console, result: Result) -> None:
     _print_some(console, "yellow", [f"{label}  failed, and was tried again: {each}" for each in result.idp.failures])
     _print_some(console, "red", [f"{label}  DIFFERENT {each}" for each in result.differences])
     if not result.differences:
-        console.print(f"[green]✓[/green] {label}  {believed(result.idp)}: the directory has exactly that", soft_wrap=True)
+        line = f"[green]✓[/green] {label}  {believed(result.idp)}: the directory has exactly that"
+        console.print(line, soft_wrap=True)
 
 
 def believed(idp: IdentityProvider) -> str:
