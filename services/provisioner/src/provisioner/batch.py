@@ -27,6 +27,7 @@ class Record:
     offset: int
     key: bytes | None
     value: bytes | None
+    sent_at: int = 0  # Unix milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Reply:
     change_id: UUID
     partition: int
     value: bytes
+    traceparent: str | None = None
 
 
 @dataclass(slots=True)
@@ -141,7 +143,7 @@ class Results:
     def answer(self, change: Change, reply: bytes) -> None:
         """Send `reply` to the gateway that waits, if one does."""
         if change.reply_partition is not None:
-            self.replies.append(Reply(change.id, change.reply_partition, reply))
+            self.replies.append(Reply(change.id, change.reply_partition, reply, change.traceparent))
 
     def counts(self, at: datetime) -> list[tuple[UUID, int, int, datetime | None, datetime | None]]:
         """Per connection: users and groups gained or lost, and when a change succeeded and when one failed."""

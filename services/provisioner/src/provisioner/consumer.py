@@ -12,6 +12,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from provisioner import metrics
 from provisioner.batch import Record
 from provisioner.caution import divide, suspects
 from provisioner.engine import ClaimLost, Engine, Stopped
@@ -46,6 +47,7 @@ class Worker:
     suspected: range = range(0)
     next_offset: int | None = None
     mirrored: int | None = None
+    in_hand: int | None = None  # when the oldest record of the batch in hand was sent, in Unix milliseconds
     task: asyncio.Task[None] | None = None
 
 
@@ -133,6 +135,8 @@ class Consumer(ConsumerRebalanceListener):
         await self._commit_mirror()
         for partition in partitions:
             self._workers.pop(partition, None)
+            metrics.hide_lag(partition.partition)
+        metrics.PARTITIONS.set(len(self._workers))
 
     async def _poll(self) -> None:
         while True:
@@ -163,14 +167,15 @@ class Consumer(ConsumerRebalanceListener):
                 continue
             if records[0].offset > claim.next_offset:
                 raise OutsideLog(f"{claim}: the log goes on at offset {records[0].offset}")
-            worker.is_busy = True
+            worker.is_busy, worker.in_hand = True, records[0].sent_at
             try:
                 claim = await self._apply(worker, claim, records)
             except ClaimLost as lost:
+                metrics.CLAIMS_LOST.inc()
                 log.warning("partition.claim_lost", partition=claim.partition, reason=str(lost))
                 claim = await self._go_on(worker, claim)
             finally:
-                worker.is_busy = False
+                worker.is_busy, worker.in_hand = False, None
             worker.next_offset = claim.next_offset
             if worker.is_paused and worker.queue.has_room:
                 worker.is_paused = False
@@ -205,6 +210,7 @@ class Consumer(ConsumerRebalanceListener):
         worker.suspected = suspects(claim, await self._seek(worker, claim))
         if worker.suspected:
             log.warning("partition.single_record_mode", partition=partition.partition, offset=claim.next_offset)
+        metrics.CLAIMS.inc()
         log.info("partition.claimed", partition=partition.partition, offset=claim.next_offset, epoch=claim.epoch)
         return claim
 
@@ -233,7 +239,16 @@ class Consumer(ConsumerRebalanceListener):
     async def _mirror(self) -> None:
         while True:
             await asyncio.sleep(MIRROR_INTERVAL)
+            self._show_lag()
             await self._commit_mirror()
+
+    def _show_lag(self) -> None:
+        metrics.PARTITIONS.set(len(self._workers))
+        ours = self._kafka.assignment()
+        for partition, worker in self._workers.items():
+            end = self._kafka.highwater(partition) if partition in ours else None
+            if end is not None and worker.next_offset is not None:
+                metrics.show_lag(partition.partition, end - worker.next_offset, worker.in_hand or worker.queue.oldest)
 
     async def _commit_mirror(self) -> None:
         """Tell the group how far we are; only observers read it, so a failure is theirs alone."""
@@ -254,4 +269,4 @@ class Consumer(ConsumerRebalanceListener):
 
 
 def _record(record: ConsumerRecord) -> Record:
-    return Record(record.topic, record.partition, record.offset, record.key, record.value)
+    return Record(record.topic, record.partition, record.offset, record.key, record.value, record.timestamp)

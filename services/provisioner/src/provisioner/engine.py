@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 from contracts import Change
-from provisioner import caution
+from provisioner import caution, metrics
 from provisioner.batch import Item, NewerVersion, Poison, Record, Results, decide_all, decode, split
 from provisioner.caution import ENDED, MAX_MARKS
 from provisioner.rules import touched_by
@@ -108,6 +108,7 @@ class Engine:
         except Exception as error:
             if len(run) == 1 and isinstance(run[0][1], Poison):
                 raise  # not even the quarantine can be written: stop rather than drop
+            metrics.ISOLATIONS.inc()
             log.warning("batch.isolating", partition=claim.partition, records=len(run), error=describe(error))
             return await self._isolate(claim, run)
         await self._answer(claim, results)
@@ -165,20 +166,24 @@ class Engine:
                 attempts += 1
                 self.waiting.add(claim.partition)
                 log.warning("batch.retrying", partition=claim.partition, attempts=attempts, error=reason(error))
+                metrics.RETRIES.inc()
                 await sleep_unless(self._stopping, min(0.05 * 2**attempts, MAX_BACKOFF))
                 if self._stopping.is_set():
                     raise Stopped from error
 
     async def _attempt(self, claim: Claim, run: Sequence[Item]) -> Results:
-        applied_at = datetime.now(UTC)
+        applied_at, attempt = datetime.now(UTC), metrics.Attempt()
         async with self._pool.acquire() as db:
             directory = await load.load(db, touched_by(item for _, item in run if isinstance(item, Change)))
+            attempt.loaded()
             results = decide_all(directory, run, applied_at)
+            attempt.decided()
             try:
                 await flush.flush(db, claim, _end(run), results, applied_at)
             except flush.FenceFailed as error:
                 if await claims.current(db, claim) != replace(claim, next_offset=_end(run)):
                     raise ClaimLost(f"{claim.topic}/{claim.partition} at offset {claim.next_offset}") from error
+        attempt.committed(claim.partition, run, results)
         return results
 
 

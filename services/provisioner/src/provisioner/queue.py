@@ -31,6 +31,11 @@ class RecordQueue:
     def is_closed(self) -> bool:
         return self._closed
 
+    @property
+    def oldest(self) -> int | None:
+        """When its first record was sent, in Unix milliseconds."""
+        return self._records[0].sent_at if self._records else None
+
     def put(self, records: Iterable[Record]) -> None:
         self._records.extend(records)
         self._changed.set()

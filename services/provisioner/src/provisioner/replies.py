@@ -5,7 +5,8 @@ import asyncio
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from contracts import CHANGE_ID_HEADER, DEAD_LETTERS, OUTCOMES
+from contracts import CHANGE_ID_HEADER, DEAD_LETTERS, OUTCOMES, TRACEPARENT_HEADER
+from provisioner import metrics
 from provisioner.batch import Poison, Reply, Results
 
 log = structlog.get_logger()
@@ -28,10 +29,13 @@ class Replies:
                 for poison in results.poison:
                     await self._send_dead_letter(poison)
         except Exception as error:  # the outcomes stay readable by change id, the records in the quarantine
+            metrics.REPLIES_LOST.inc(len(results.replies) + len(results.poison))
             log.warning("replies.lost", replies=len(results.replies), error=type(error).__name__)
 
     async def _send_reply(self, reply: Reply) -> None:
         headers = [(CHANGE_ID_HEADER, str(reply.change_id).encode())]
+        if reply.traceparent:
+            headers.append((TRACEPARENT_HEADER, reply.traceparent.encode()))
         sent = await self._producer.send(OUTCOMES.name, reply.value, partition=reply.partition, headers=headers)
         sent.add_done_callback(_log_loss)
 
@@ -46,4 +50,5 @@ class Replies:
 
 def _log_loss(sent: asyncio.Future[object]) -> None:
     if not sent.cancelled() and (error := sent.exception()):
+        metrics.REPLIES_LOST.inc()
         log.warning("reply.lost", error=type(error).__name__)

@@ -18,11 +18,11 @@ from provisioner.engine import Engine
 from provisioner.replies import Replies
 from provisioner.store.claims import OtherCluster
 from provisioner.watchdog import Stalled, Watchdog, observing
-from servicekit import http, lifecycle, logs
+from servicekit import http, lifecycle, logs, metrics, tracing
 from servicekit.health import Health
 from servicekit.kafka import new_consumer, open_producer
 from servicekit.postgres import check_revision, open_pool
-from servicekit.settings import ServiceSettings, load
+from servicekit.settings import ServerSettings, load
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ NEEDED_REVISION = "0004"
 LEAVE_TIMEOUT = 5.0  # seconds to leave the group; a consumer that has stalled may never come back from it
 
 
-class Settings(ServiceSettings):
+class Settings(ServerSettings):
     """What the provisioner reads from the environment."""
 
     provisioner_database_url: SecretStr
@@ -54,8 +54,10 @@ class Settings(ServiceSettings):
 def main() -> None:
     """The console script."""
     logs.configure("provisioner")
+    tracing.configure("provisioner")
     settings = load(Settings)
     lifecycle.run(lambda stopping: serve(settings, stopping))
+    tracing.flush()
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
@@ -66,7 +68,8 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     served = asyncio.Event()
     probes = asyncio.create_task(http.serve(app, settings.health_host, settings.health_port, served))
     try:
-        await provision(settings, health, stopping)
+        async with metrics.served(settings.metrics_host, settings.metrics_port):
+            await provision(settings, health, stopping)
     finally:
         served.set()
         await probes
