@@ -1,0 +1,34 @@
+"""`directory-sync`: what operators do before and beside the services.
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments or settings. Results go to standard output, problems to standard error.
+"""
+
+import os
+import sys
+
+import typer
+
+from admin_api.cli import schema, setup
+from admin_api.cli.frame import explain, keep_output_clean
+
+app = typer.Typer(
+    help="Operate directory sync: migrate the database, create the topics, make the first organization.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    suggest_commands=True,
+)
+app.add_typer(setup.app)
+app.add_typer(schema.app, name="schema")
+
+
+def main() -> None:
+    """The console script: a problem is one line on standard error, never a traceback (unless LOG_LEVEL=DEBUG)."""
+    keep_output_clean()
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
+            raise
+        failure = explain(error)
+        print(f"directory-sync: {failure}", file=sys.stderr)
+        sys.exit(failure.code)
