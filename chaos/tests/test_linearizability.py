@@ -24,6 +24,9 @@ def refused(name: str, argument: Hashable, invoked: float, returned: float) -> O
     return Op(0, "c", name, argument, invoked, returned, end=End.REFUSED)
 
 
+U, V, W = ("u", 1), ("v", 1), ("w", 1)  # label and id
+U_AGAIN = ("u", 2)
+
 EXPLAINED: dict[str, tuple[Model, list[Op]]] = {
     "a read during a write sees either value": (
         Register("a"),
@@ -52,17 +55,25 @@ EXPLAINED: dict[str, tuple[Model, list[Op]]] = {
     "a name is free again after its user was renamed": (
         Names(),
         [
-            op("create", ("u", "ada"), 0, 1, 201),
-            op("create", ("v", "ada"), 2, 3, 409),
-            op("rename", ("u", "bob"), 4, 5, 200),
-            op("create", ("w", "ada"), 6, 7, 201),
-            op("find", "ada", 8, 9, "w"),
-            op("find", "bob", 8, 9, "u"),
+            op("create", (U, "ada"), 0, 1, U),
+            op("create", (V, "ada"), 2, 3, 409),
+            op("rename", (U, "bob"), 4, 5, 200),
+            op("create", (W, "ada"), 6, 7, W),
+            op("find", "ada", 8, 9, W),
+            op("find", "bob", 8, 9, U),
         ],
     ),
     "a create that was not answered takes its name": (
         Names(),
-        [unknown("create", ("u", "ada"), 0), op("create", ("v", "ada"), 2, 3, 409), op("find", "ada", 4, 5, "u")],
+        [unknown("create", (U, "ada"), 0), op("create", (V, "ada"), 2, 3, 409), op("find", "ada", 4, 5, U)],
+    ),
+    "a create that is repeated is answered with the user of its first try": (
+        Names(),
+        [unknown("create", (U, "ada"), 0), op("create", (U_AGAIN, "ada"), 2, 3, U), op("delete", U, 4, 5, 204)],
+    ),
+    "a create that is repeated is refused": (
+        Names(),
+        [unknown("create", (U, "ada"), 0), op("create", (U_AGAIN, "ada"), 2, 3, 409), op("find", "ada", 4, 5, U)],
     ),
 }
 
@@ -97,11 +108,15 @@ REFUTED: dict[str, tuple[Model, list[Op]]] = {
     ),
     "two users of one name": (
         Names(),
-        [op("create", ("u", "ada"), 0, 1, 201), op("create", ("v", "ada"), 2, 3, 201)],
+        [op("create", (U, "ada"), 0, 1, U), op("create", (V, "ada"), 2, 3, V)],
+    ),
+    "a create that is repeated and makes another user": (
+        Names(),
+        [op("create", (U, "ada"), 0, 1, U), op("create", (U_AGAIN, "ada"), 2, 3, U_AGAIN)],
     ),
     "a name that is taken by nobody": (
         Names(),
-        [op("create", ("u", "ada"), 0, 1, 409), op("find", "ada", 2, 3, None)],
+        [op("create", (U, "ada"), 0, 1, 409), op("find", "ada", 2, 3, None)],
     ),
 }
 
@@ -126,7 +141,7 @@ def test_a_conflict_names_the_first_answer_too_many_and_what_led_to_it():
     conflict = find_conflict(ops, Register("a"))
 
     assert conflict is not None
-    assert conflict.operations == (ops[0], ops[1])
+    assert (conflict.answer, conflict.before) == (ops[1], (ops[0],))
     assert "write b" in str(conflict)
 
 
@@ -167,7 +182,7 @@ def test_histories_of_300_operations_at_16_clients_are_decided_quickly():
 
 def random_history(dice: random.Random, model: Model) -> list[Op]:
     """A few operations with answers that may or may not be right."""
-    users, names = "uv", "ab"
+    users, names = [U, U_AGAIN, V], "ab"
     ops = []
     for _ in range(dice.randrange(2, 7)):
         invoked = dice.randrange(8)
@@ -186,7 +201,7 @@ def random_history(dice: random.Random, model: Model) -> list[Op]:
             made.argument = {"delete": dice.choice(users), "find": dice.choice(names)}.get(
                 made.name, (dice.choice(users), dice.choice(names))
             )
-            made.result = dice.choice([*users, None] if made.name == "find" else [200, 201, 204, 404, 409])
+            made.result = dice.choice([*users, None] if made.name == "find" else [*users, 200, 204, 404, 409])
         if dice.random() < 0.3:
             made.end, made.returned = End.UNKNOWN, inf
         ops.append(made)

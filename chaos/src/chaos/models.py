@@ -12,6 +12,8 @@ from chaos.history import End, Op
 REJECTED = object()
 READS = ("read", "find")
 
+type User = tuple[Hashable, Hashable]  # label, id
+
 
 class Model(Protocol):
     """A resource's state machine; states are hashable."""
@@ -70,9 +72,9 @@ class Members:
 class Names:
     """Some userNames and who has them: `create (user, name)`, `rename (user, name)`, `delete user`, `find name -> user`.
 
-    A state is a frozenset of (name, user); the result of a write is its HTTP status. A user, made up by its client, is
-    created under one name only, perhaps with several tries: a try that finds the user there is answered 201 (a create
-    whose answer was lost) or 409.
+    A user is (label, id): a create that is repeated has the same label, and would make another id. A state is a frozenset
+    of (name, user). The result of a write is its HTTP status; that of a create which is answered 201 is the user: the
+    new one, or the one that an earlier try has made.
     """
 
     initial: frozenset[tuple[Hashable, Hashable]] = frozenset()
@@ -84,14 +86,14 @@ class Names:
         after, allowed = getattr(self, f"_{op.name}")(state, op.argument)
         return after if op.end is End.UNKNOWN or op.result in allowed else REJECTED
 
-    def _create(self, state: frozenset, argument: tuple[Hashable, Hashable]) -> tuple[frozenset, tuple[int, ...]]:
+    def _create(self, state: frozenset, argument: tuple[User, Hashable]) -> tuple[frozenset, tuple[Hashable, ...]]:
         user, name = argument
         holder = dict(state).get(name)
         if holder is None:
-            return state | {(name, user)}, (201,)
-        return state, (201, 409) if holder == user else (409,)
+            return state | {(name, user)}, (user,)
+        return state, (409, holder) if holder[0] == user[0] else (409,)
 
-    def _rename(self, state: frozenset, argument: tuple[Hashable, Hashable]) -> tuple[frozenset, tuple[int, ...]]:
+    def _rename(self, state: frozenset, argument: tuple[User, Hashable]) -> tuple[frozenset, tuple[int, ...]]:
         user, name = argument
         before = {entry for entry in state if entry[1] == user}
         if not before:
@@ -100,7 +102,7 @@ class Names:
             return state, (409,)
         return state - before | {(name, user)}, (200,)
 
-    def _delete(self, state: frozenset, user: Hashable) -> tuple[frozenset, tuple[int, ...]]:
+    def _delete(self, state: frozenset, user: User) -> tuple[frozenset, tuple[int, ...]]:
         before = {entry for entry in state if entry[1] == user}
         return state - before, (204,) if before else (404,)
 

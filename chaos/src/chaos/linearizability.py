@@ -23,12 +23,14 @@ class Undecided(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The operations that cannot be explained together; the last answer is the one too many."""
+    """The first answer that cannot be explained, and the operations before it, the latest last."""
 
-    operations: tuple[Op, ...]
+    answer: Op
+    before: tuple[Op, ...]
 
     def __str__(self) -> str:
-        return "\n".join(f"    {op}" for op in self.operations)
+        lines = [f"    {op}" for op in self.before]
+        return "\n".join([*lines, f"    {self.answer}   <- cannot be"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ def find_conflict(ops: Sequence[Op], model: Model) -> Conflict | None:
             good = middle
         else:
             bad = middle
-    end = answered[bad - 1].returned
-    before = sorted((op for op in ops if op.invoked <= end and op.end is not End.REFUSED), key=lambda op: op.invoked)
-    return Conflict(tuple(before[-SHOWN:]))
+    answer = answered[bad - 1]
+    before = [op for op in ops if op.invoked <= answer.returned and op.end is not End.REFUSED and op is not answer]
+    return Conflict(answer, tuple(sorted(before, key=lambda op: op.invoked)[-SHOWN:]))
 
 
 def until(ops: Sequence[Op], end: float) -> list[Op]:
