@@ -1,5 +1,8 @@
 # Every command of the repository; CI runs the same ones.
 .DEFAULT_GOAL := help
+# What deploys: see deploy/.
+DEPLOY := .venv/.deploy
+.PHONY: images sbom manifests test-compose test-containers test-k8s audit
 .PHONY: help run clean-run demo test conformance fuzz bench-scim lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml)
@@ -34,6 +37,28 @@ fuzz: .venv/.complete ## search for inputs that break the parsers or the gateway
 bench-scim: .venv/.complete ## measure libs/scim: microseconds for each request
 	@$(BIN)/python bench/library.py
 
+images: ## build the container images; VERSION=dev
+	@deploy/docker/build-images
+
+sbom: $(DEPLOY) ## write an SBOM (CycloneDX) for each image to dist/sbom
+	@$(BIN)/python deploy/supply_chain.py sbom
+
+audit: $(DEPLOY) ## ask the package index for known vulnerabilities of what the images hold; check the licences
+	@$(BIN)/python deploy/supply_chain.py licences
+	@$(BIN)/python deploy/supply_chain.py audit
+
+manifests: $(DEPLOY) ## validate the Kubernetes manifests strictly, and their policies
+	@$(BIN)/python -m pytest deploy/tests/test_manifests.py $(ARGS)
+
+test-compose: images $(DEPLOY) ## run the system with docker compose, and the black-box tests against it
+	@$(BIN)/python -m pytest deploy/tests/test_proxy.py deploy/tests/test_compose.py $(ARGS)
+
+test-containers: images $(DEPLOY) ## the black-box tests against the images in testcontainers
+	@$(BIN)/python -m pytest deploy/tests/test_containers.py $(ARGS)
+
+test-k8s: images $(DEPLOY) ## the same in a Kubernetes cluster: ../shared's, or the one that KUBECONFIG names
+	@$(BIN)/python -m pytest deploy/tests/test_kubernetes.py $(ARGS)
+
 lint: .venv/.complete ## check style, types and import rules
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -48,6 +73,10 @@ env: .venv/.complete ## make or renew .venv
 
 .venv/.complete: scripts/make-env $(LOCKED) $(BROKEN)
 	@scripts/make-env
+	@touch $@
+
+.venv/.deploy: .venv/.complete requirements/deploy.txt
+	@$(BIN)/uv pip install -q --python .venv --require-hashes -r requirements/deploy.txt
 	@touch $@
 
 broken: ;

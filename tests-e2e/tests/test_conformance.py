@@ -11,11 +11,14 @@ from scim2_tester import CheckResult, Status, check_server
 
 from e2e.conformance import main
 from e2e.stack import Stack
+from e2e.tls import authorities
 
 
 def check(stack: Stack) -> list[CheckResult]:
     headers = {"authorization": f"Bearer {stack.token}"}
-    with httpx2.Client(base_url=stack.scim_url, headers=headers, trust_env=False, timeout=30) as http:
+    with httpx2.Client(
+        base_url=stack.scim_url, headers=headers, trust_env=False, timeout=30, verify=authorities()
+    ) as http:
         return check_server(SyncSCIMClient(http))
 
 

@@ -86,8 +86,10 @@ async def signed_in(stack: Stack, email: str, password: str) -> AsyncIterator[Ad
 
 
 async def sign_in(http: httpx.AsyncClient, email: str, password: str) -> dict[str, Any]:
+    """The session; `http` keeps no cookie of it, which behind HTTPS would go with every later request."""
     response = await http.post("/api/auth/sign-in/email", json={"email": email, "password": password})
     assert response.status_code == 200, response.text
+    http.cookies.clear()
     return response.json()
 
 
