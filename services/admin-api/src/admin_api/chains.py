@@ -37,7 +37,7 @@ async def verify_chains(db: AsyncSession) -> list[ChainReport]:
     ]
 
 
-async def verify_chain(chain: int, rows: AsyncGenerator[Mapping[str, Any]], at_least: int = 0) -> ChainReport:
+async def verify_chain(chain: int, rows: AsyncGenerator[dict[str, Any]], at_least: int = 0) -> ChainReport:
     """Follow one chain, whose `rows` come in order, from its beginning; it must reach the place `at_least`."""
     seq, previous = 0, FIRST_HASH
     async with aclosing(rows):

@@ -1,8 +1,8 @@
 """What can be wrong in the directory's rows, found by recomputing it from the rows that it follows from.
 
-`CHECKS` stand in the order in which they are repaired: what others follow from comes first. Each `find` selects the rows
-at fault with their organization as its first column; `:organization` bounds it, and is null for all. A `repair` is a
-statement over these rows, named `found`.
+`CHECKS` stand in the order in which they are repaired: what others follow from comes first. Each `find` selects the
+rows at fault with their organization as its first column; `:organization` bounds it, and is null for all. A `repair` is
+a statement over these rows, named `found`.
 """
 
 from collections.abc import AsyncIterator, Sequence

@@ -1,6 +1,6 @@
 """Reading the audit trail."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -23,15 +23,15 @@ async def published_events(db: AsyncSession) -> dict[int, int]:
     statement = select(col(PartitionOffset.partition), col(PartitionOffset.published_event)).where(
         col(PartitionOffset.topic) == CHANGES.name
     )
-    return {partition: seq for partition, seq in await db.execute(statement)}
+    return {row.partition: row.published_event for row in await db.execute(statement)}
 
 
-async def stream_chain(db: AsyncSession, chain: int) -> AsyncGenerator[Mapping[str, Any]]:
+async def stream_chain(db: AsyncSession, chain: int) -> AsyncGenerator[dict[str, Any]]:
     """The rows of a chain in order, a page at a time."""
     statement = select(*Event.__table__.columns).where(col(Event.chain) == chain).order_by(col(Event.seq))  # pyright: ignore[reportAttributeAccessIssue]
     result = await db.stream(statement, execution_options={"yield_per": PAGE})
     try:
-        async for row in result.mappings():
-            yield row
+        async for row in result:
+            yield row._asdict()
     finally:
         await result.close()
