@@ -1,6 +1,6 @@
 """Filters (RFC 7644 section 3.4.2.2): from text to a predicate over resources, and the in-memory interpreter.
 
-`parse_filter` reads the grammar, `resolve_filter` ties every path to the schema and every literal to its attribute's
+`parse_filter` reads the grammar, `compile_filter` ties every path to the schema and every literal to its attribute's
 type, `holds` interprets the result. A store compiles the same `Predicate` to SQL; both must agree on this table.
 
     A path has a list of values: one per element of a multi-valued attribute (None where an element lacks the
@@ -80,7 +80,6 @@ __all__ = [
     "matches",
     "parse_filter",
     "resolve_element_filter",
-    "resolve_filter",
     "targets",
     "text_key",
     "to_text",
@@ -130,17 +129,12 @@ FALSE: Or[Any] = Or(())
 
 @lru_cache(maxsize=1024)
 def compile_filter(resource_type: ResourceType, text: str, *, unknown_as_absent: bool = False) -> Predicate:
-    """Parse and resolve `text`; raises InvalidFilter. Answers are shared: they are immutable."""
-    return resolve_filter(resource_type, parse_filter(text), unknown_as_absent=unknown_as_absent)
-
-
-def resolve_filter(resource_type: ResourceType, tree: Filter, *, unknown_as_absent: bool = False) -> Predicate:
-    """Tie `tree` to the schema; raises InvalidFilter.
+    """Parse `text` and tie it to the schema; raises InvalidFilter. Answers are shared: they are immutable.
 
     `unknown_as_absent` is for a search over several resource types, where an attribute that one type lacks is an
     attribute without a value (RFC 7644 section 3.4.2.1).
     """
-    return _Resolver(resource_type, unknown_as_absent).resolve(tree)
+    return _Resolver(resource_type, unknown_as_absent).resolve(parse_filter(text))
 
 
 def resolve_element_filter(target: Target, tree: Filter) -> Predicate:
@@ -150,7 +144,7 @@ def resolve_element_filter(target: Target, tree: Filter) -> Predicate:
 
 def validate_filter(resource_type: ResourceType, tree: Filter) -> list[Target]:
     """Every target that `tree` looks at, in order; raises InvalidFilter when one cannot be filtered on."""
-    return list(targets(resolve_filter(resource_type, tree)))
+    return list(targets(_Resolver(resource_type).resolve(tree)))
 
 
 def targets(predicate: Predicate) -> Iterator[Target]:
@@ -170,7 +164,7 @@ def targets(predicate: Predicate) -> Iterator[Target]:
 
 def matches(resource_type: ResourceType, tree: Filter, resource: Mapping[str, Any]) -> bool:
     """Whether the rendered `resource` satisfies `tree`; raises InvalidFilter."""
-    return holds(resolve_filter(resource_type, tree), resource)
+    return holds(_Resolver(resource_type).resolve(tree), resource)
 
 
 def holds(predicate: Predicate, resource: Mapping[str, Any]) -> bool:
@@ -260,7 +254,7 @@ _OPERATORS: dict[str, frozenset[str]] = {
 class _Resolver:
     """Resolves a filter over resources of one type."""
 
-    def __init__(self, resource_type: ResourceType, unknown_as_absent: bool) -> None:
+    def __init__(self, resource_type: ResourceType, unknown_as_absent: bool = False) -> None:
         self._resource_type = resource_type
         self._unknown_as_absent = unknown_as_absent
 

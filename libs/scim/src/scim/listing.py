@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scim.errors import InvalidCount, InvalidCursor, InvalidPath, InvalidSyntax, InvalidValue
-from scim.filter import AttributePath, Filter, parse_filter
+from scim.filter import AttributePath
 from scim.grammar import attribute_path
 from scim.projection import EVERYTHING, Projection
 from scim.urns import LIST_RESPONSE, SEARCH_REQUEST
@@ -34,13 +34,13 @@ _PARAMETERS = {
 class ListQuery:
     """A checked list request.
 
-    `start_index` is 1 or more, `count` 0 to `MAX_COUNT`. `cursor` is None for index paging, "" for the first page of
-    cursor paging; with a cursor, `start_index` means nothing.
+    `start_index` is 1 or more, `count` 0 to `MAX_COUNT`; `filter` is text for `scim.filter.compile_filter`. `cursor` is
+    None for index paging, "" for the first page of cursor paging; with a cursor, `start_index` means nothing.
     """
 
     start_index: int = 1
     count: int = DEFAULT_COUNT
-    filter: Filter | None = None
+    filter: str | None = None
     sort_by: AttributePath | None = None
     sort_order: SortOrder = "ascending"
     projection: Projection = EVERYTHING
@@ -50,7 +50,7 @@ class ListQuery:
     def from_params(cls, params: Mapping[str, str] | Sequence[tuple[str, str]]) -> "ListQuery":
         """Read query parameters, named in any case (Entra sends `startindex`); unknown ones are ignored.
 
-        Raises InvalidFilter, InvalidPath, InvalidCursor, InvalidCount, or InvalidValue naming the parameter.
+        Raises InvalidPath, InvalidCursor, InvalidCount, or InvalidValue naming the parameter.
         """
         return cls._read(params.items() if isinstance(params, Mapping) else params)
 
@@ -71,7 +71,7 @@ class ListQuery:
         return cls(
             start_index=min(max(_integer(given.get("startIndex"), "startIndex", 1), 1), MAX_START_INDEX),
             count=_count(given.get("count"), cursor),
-            filter=parse_filter(_text(given["filter"], "filter")) if "filter" in given else None,
+            filter=_text(given["filter"], "filter") if "filter" in given else None,
             sort_by=_sort_by(given.get("sortBy")),
             sort_order=_sort_order(given.get("sortOrder")),
             projection=Projection.parse(given.get("attributes"), given.get("excludedAttributes")),

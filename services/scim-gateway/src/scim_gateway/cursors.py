@@ -63,7 +63,7 @@ class Cursors:
 
 def asked_by(connection_id: UUID, endpoint: str, query: ListQuery) -> bytes:
     """What a cursor is bound to; the page size and the attributes may change on the way."""
-    return orjson.dumps([str(connection_id), endpoint, str(query.filter), str(query.sort_by), query.sort_order])
+    return orjson.dumps([str(connection_id), endpoint, query.filter, str(query.sort_by), query.sort_order])
 
 
 def _to_json(position: Position | None) -> Any:

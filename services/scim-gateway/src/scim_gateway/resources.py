@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from contracts import Change, Operation, Outcome, RequestSummary
 from scim.errors import InvalidPath, InvalidValue, NotFound, PayloadTooLarge, Unavailable, error_of
-from scim.filter import Target, find_target, resolve_filter
+from scim.filter import Target, compile_filter, find_target
 from scim.listing import ListQuery, list_response
 from scim.projection import Projection
 from scim.resource import render
@@ -101,7 +101,7 @@ async def listing(request: Request, connection: Connection, query: ListQuery) ->
     where = None
     if query.filter is not None:
         compiler = Compiler(served.type, served.table.layout, gateway.base_url)
-        where = compiler.where(resolve_filter(served.type, query.filter))
+        where = compiler.where(compile_filter(served.type, query.filter))
     related_from = gateway.base_url if query.projection.wants(served.table.relation.attribute) else None
     if query.cursor is not None:
         return await walk(request, connection, query, where, related_from)
@@ -136,7 +136,7 @@ async def search_everything(request: Request) -> Answer:
     for served in types:
         where = None
         if query.filter is not None:
-            predicate = resolve_filter(served.type, query.filter, unknown_as_absent=True)
+            predicate = compile_filter(served.type, query.filter, unknown_as_absent=True)
             where = Compiler(served.type, served.table.layout, gateway.base_url).where(predicate)
         wants_related = query.projection.wants(served.table.relation.attribute)
         page = await served.table.page(
