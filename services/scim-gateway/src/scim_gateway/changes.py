@@ -15,7 +15,7 @@ from scim.errors import Unavailable
 from scim_gateway import metrics
 from scim_gateway.admission import Slots
 from scim_gateway.auth import Connection
-from scim_gateway.outcomes import Outcomes, Pending
+from scim_gateway.outcomes import Outcomes
 from scim_gateway.publisher import NotPublished, Publisher
 from scim_gateway.served import Served
 from servicekit import tracing
@@ -88,16 +88,22 @@ class Changes:
         structlog.contextvars.bind_contextvars(change_id=str(change.id))
         slot = self._slots.take(change.connection_id, urgent=takes_access_away(change))
         pending = self._outcomes.expect(change.id, slot)
+        is_published = False
         try:
-            await self._publisher.publish(change, _seconds_until(change.deadline))
-        except NotPublished as error:
-            self._outcomes.forget(change.id)
+            # `publish` awaits nothing once the record is appended, so whatever ends it early means "not appended".
+            async with asyncio.timeout(_seconds_until(change.deadline)):
+                await self._publisher.publish(change)
+                is_published = True
+                return await pending.outcome
+        except (NotPublished, TimeoutError) as error:
+            if is_published:
+                metrics.UNKNOWN.inc()
+                raise Unavailable(UNKNOWN, RETRY_AFTER) from error
             metrics.NOT_ACCEPTED.inc()
             raise Unavailable(NOT_ACCEPTED, RETRY_AFTER) from error
-        except BaseException:  # cancelled before the record was appended
-            self._outcomes.forget(change.id)
-            raise
-        return await _outcome(pending, change.deadline)
+        finally:
+            if not is_published:
+                self._outcomes.forget(change.id)
 
 
 def fingerprint(key: bytes, resource: dict[str, Any]) -> str:
@@ -114,15 +120,6 @@ def takes_access_away(change: Change) -> bool:
 
 def _deactivates(operation: dict[str, Any]) -> bool:
     return operation.get("op") != "remove" and operation.get("path") == "active" and operation.get("value") is False
-
-
-async def _outcome(pending: Pending, deadline: datetime) -> Outcome:
-    try:
-        async with asyncio.timeout(_seconds_until(deadline)):
-            return await asyncio.shield(pending.outcome)
-    except TimeoutError as error:
-        metrics.UNKNOWN.inc()
-        raise Unavailable(UNKNOWN, RETRY_AFTER) from error
 
 
 def _seconds_until(deadline: datetime) -> float:

@@ -6,7 +6,7 @@ import asyncpg
 from starlette.requests import Request
 
 from scim_gateway.admission import Slots
-from scim_gateway.auth import Authenticator, Connection
+from scim_gateway.auth import GATEWAY, Authenticator, Connection
 from scim_gateway.changes import Changes
 from scim_gateway.cursors import Cursors
 from scim_gateway.endpoints import BASE, ENDPOINT
@@ -33,7 +33,7 @@ class Gateway:
 
 
 def gateway_of(request: Request) -> Gateway:
-    return request.app.state.gateway
+    return request.scope["state"][GATEWAY]
 
 
 def served_of(request: Request, connection: Connection) -> Served:

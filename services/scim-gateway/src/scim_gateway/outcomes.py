@@ -23,7 +23,7 @@ from scim_gateway.admission import Slot
 from scim_gateway.broker import Reachability
 from scim_gateway.store import outcomes as store
 from servicekit import tracing
-from servicekit.kafka import new_consumer
+from servicekit.kafka import Brokers, new_consumer
 
 log = structlog.get_logger()
 
@@ -51,9 +51,9 @@ class Pending:
 class Outcomes:
     """Waits for outcomes by change id. A slot is held until its outcome is seen, at most `lifetime` seconds."""
 
-    def __init__(self, bootstrap: str, pool: asyncpg.Pool, reachability: Reachability, lifetime: float) -> None:
+    def __init__(self, brokers: Brokers, pool: asyncpg.Pool, reachability: Reachability, lifetime: float) -> None:
         self.partition = random.randrange(OUTCOMES.partitions)
-        self._bootstrap = bootstrap
+        self._brokers = brokers
         self._pool = pool
         self._reachability = reachability
         self._lifetime = lifetime
@@ -92,7 +92,8 @@ class Outcomes:
         del self._pending[change_id]
         wait.observe(asyncio.get_running_loop().time() - pending.since)
         pending.slot.release()
-        pending.outcome.set_result(outcome)
+        if not pending.outcome.done():  # else nobody waits any more
+            pending.outcome.set_result(outcome)
 
     async def listen(self) -> None:
         """Read the partition until cancelled; starts again from its end whenever the consumer fails or stalls."""
@@ -126,7 +127,7 @@ class Outcomes:
                 self.settle(str(change_id).encode(), reply, metrics.FROM_TABLE)
 
     async def _listen_once(self) -> None:
-        consumer = new_consumer(self._bootstrap, client_id="scim-gateway")
+        consumer = new_consumer(self._brokers, client_id="scim-gateway")
         partition = TopicPartition(OUTCOMES.name, self.partition)
         try:
             await consumer.start()

@@ -12,7 +12,7 @@ from contracts import CHANGE_ID_HEADER, CHANGES, TRACEPARENT_HEADER, Change
 from scim_gateway import metrics
 from scim_gateway.broker import Reachability
 from servicekit import tracing
-from servicekit.kafka import open_producer
+from servicekit.kafka import Brokers, open_producer
 
 log = structlog.get_logger()
 
@@ -27,8 +27,8 @@ class NotPublished(Exception):
 class Publisher:
     """Hands changes to Kafka, keyed by organization: one organization is one ordered stream."""
 
-    def __init__(self, bootstrap: str, reachability: Reachability) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, brokers: Brokers, reachability: Reachability) -> None:
+        self._brokers = brokers
         self._reachability = reachability
         self._producer: AIOKafkaProducer | None = None
         self._broken = asyncio.Event()
@@ -39,7 +39,7 @@ class Publisher:
         """Keep a producer open until cancelled; cancelling flushes it."""
         while True:
             try:
-                async with open_producer(self._bootstrap, client_id="scim-gateway") as producer:
+                async with open_producer(self._brokers, client_id="scim-gateway") as producer:
                     self._producer = producer
                     self._broken.clear()
                     await self._broken.wait()
@@ -49,25 +49,25 @@ class Publisher:
                 self._producer = None
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def publish(self, change: Change, timeout: float) -> None:
+    async def publish(self, change: Change) -> None:
         """Append the change to the producer's buffer; from then on it may reach the log at any time.
 
-        Raises NotPublished when it was not appended: Kafka is away, or the record is too large.
+        Raises NotPublished when it was not appended: Kafka is away, or the record is too large. Being cancelled means
+        the same.
         """
         producer = self._producer
         if producer is None or not self._reachability.is_reachable:
             raise NotPublished
         started = time.time_ns()
         try:
-            # `send` awaits nothing after it has appended, so a timeout or a cancellation means "not appended".
-            async with asyncio.timeout(timeout):
-                delivery = await producer.send(
-                    CHANGES.name,
-                    key=str(change.organization_id).encode(),
-                    value=change.model_dump_json(exclude_none=True).encode(),
-                    headers=_headers(change),
-                )
-        except (MessageSizeTooLargeError, KafkaTimeoutError, TimeoutError) as error:
+            # `send` awaits nothing after it has appended, so a cancellation means "not appended".
+            delivery = await producer.send(
+                CHANGES.name,
+                key=str(change.organization_id).encode(),
+                value=change.model_dump_json(exclude_none=True).encode(),
+                headers=_headers(change),
+            )
+        except (MessageSizeTooLargeError, KafkaTimeoutError) as error:
             raise NotPublished from error
         except KafkaError as error:
             log.error("publisher.broken", error=type(error).__name__)
