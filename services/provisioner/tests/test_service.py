@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +21,7 @@ from pydantic import SecretStr
 from contracts import CHANGE_ID_HEADER, CHANGES, DEAD_LETTERS, OUTCOMES, TOPICS, Change
 from devstack.kafka import Kafka
 from devstack.ports import free_port
-from provisioner import queue
+from provisioner import queue, service, watchdog
 from provisioner.service import GROUP, Settings, serve
 from servicekit.kafka import open_producer, partition_of
 from servicekit.lifecycle import StartupError
@@ -69,8 +72,8 @@ def settings_of(world, bootstrap: str) -> Settings:
 
 
 @asynccontextmanager
-async def provisioner(world, bootstrap: str) -> AsyncIterator[Settings]:
-    """The service, in this process, ready."""
+async def provisioner(world, bootstrap: str, *, ends: bool = False) -> AsyncIterator[Settings]:
+    """The service, in this process, ready; after the block it is stopped, or `ends` by itself."""
     settings = settings_of(world, bootstrap)
     stopping = asyncio.Event()
     task = asyncio.create_task(serve(settings, stopping))
@@ -79,6 +82,8 @@ async def provisioner(world, bootstrap: str) -> AsyncIterator[Settings]:
         if task.done():
             task.result()
         yield settings
+        if ends:
+            await asyncio.wait_for(asyncio.shield(task), 30)
     finally:
         stopping.set()
         await task
@@ -134,6 +139,7 @@ async def test_a_successor_goes_on_where_postgres_says_and_applies_nothing_twice
     partition = partition_of(str(world.organization_id).encode(), CHANGES.partitions)
     assert offsets[partition]["next_offset"] == 2
     assert offsets[partition]["epoch"] >= 2
+    assert offsets[partition]["cluster_id"]
 
 
 async def test_the_groups_offsets_are_a_mirror_written_when_stopping(world, topics):
@@ -177,6 +183,114 @@ async def test_an_offset_outside_the_log_stops_with_a_clear_reason(world, topics
 
     with pytest.raises(StartupError, match="99"):
         await asyncio.wait_for(serve(settings_of(world, topics), asyncio.Event()), 20)
+
+
+async def test_offsets_of_another_cluster_stop_with_a_clear_reason(world, topics):
+    await world.owner.execute(
+        "INSERT INTO partition_offsets (topic, partition, next_offset, epoch, owner, cluster_id)"
+        " VALUES ($1, 5, 0, 1, 'before', 'elsewhere')",
+        CHANGES.name,
+    )
+
+    with pytest.raises(StartupError, match=r"OtherCluster: scim.changes/5 .* elsewhere"):
+        await asyncio.wait_for(serve(settings_of(world, topics), asyncio.Event()), 20)
+
+
+async def test_a_consumer_that_stalls_without_a_word_ends_the_process(world, topics, monkeypatch):
+    """The stall is made: aiokafka's task that fetches goes, and nothing tells."""
+    clients = []
+
+    def new_consumer(*arguments, **options):
+        clients.append(watchdog.new_consumer(*arguments, **options))
+        return clients[-1]
+
+    monkeypatch.setattr(service, "new_consumer", new_consumer)
+    monkeypatch.setattr(watchdog, "INTERVAL", 0.2)
+    first, second = world.create("first"), world.create("second")
+    async with open_producer(topics, client_id="test") as producer:
+        with pytest.raises(StartupError, match=r"Stalled: scim.changes/\d+ is applied up to offset 1, the log ends at 2"):
+            async with provisioner(world, topics, ends=True):
+                await publish(producer, first)
+                await until(lambda: world.outcome(first.id))
+                fetcher = clients[0]._fetcher
+                fetcher._fetch_task.cancel()
+                await until(lambda: all(task.done() for task in fetcher._pending_tasks))
+                monkeypatch.setattr(watchdog, "PATIENCE", 2.0)
+                await publish(producer, second)
+        monkeypatch.setattr(watchdog, "PATIENCE", 30.0)
+        async with provisioner(world, topics):
+            await until(lambda: world.outcome(second.id))
+
+
+LONG = bool(os.environ.get("LONG"))
+DELAY = 30.0  # seconds that a poison record may take (P11)
+# Aborts the interpreter, as a bug in a C library would, in the middle of a change.
+ABORTING = """
+import os, resource, sys
+from provisioner import batch, rules, service
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+decide = rules.decide
+
+def decide_or_abort(directory, change, *arguments):
+    if change.resource and change.resource["userName"] == "abort":
+        os.abort()
+    return decide(directory, change, *arguments)
+
+rules.decide = decide_or_abort
+service.GROUP = sys.argv[1]
+service.main()
+"""
+
+
+async def test_p11_a_record_that_aborts_the_process_is_set_aside_and_the_rest_goes_on(world, topics, tmp_path):
+    """Restarted at once each time, as a supervisor does.
+
+    With LONG=1 the processes are of one group, so each waits until the session of the dead one has run out.
+    """
+    (tmp_path / "aborting.py").write_text(ABORTING)
+    before, poison, after = world.create("before"), world.create("abort"), world.create("after")
+    async with open_producer(topics, client_id="test") as producer:
+        await publish(producer, before, poison, after)
+    began = time.monotonic()
+    deaths = 0
+    process = None
+    while not await world.outcome(after.id):
+        if process is None or process.returncode is not None:
+            deaths += process is not None
+            process = await start_aborting(world, topics, tmp_path, "provisioner" if LONG else f"provisioner-{deaths}")
+        assert time.monotonic() - began < 90
+        await asyncio.sleep(0.05)
+    took = time.monotonic() - began
+    assert process
+    process.terminate()
+    await process.wait()
+
+    assert deaths == 3
+    assert not LONG or took < DELAY
+    (row,) = await world.rows("quarantine")
+    assert (row["error"], row["change_id"]) == ("ended the process", poison.id)
+    assert row["value"] == poison.model_dump_json().encode()
+    outcome = await world.outcome(poison.id)
+    assert outcome and outcome.status == 500
+    assert sorted(row["user_name"] for row in await world.rows("users")) == ["after", "before"]
+    listener = AIOKafkaConsumer(DEAD_LETTERS.name, bootstrap_servers=topics, auto_offset_reset="earliest")
+    await listener.start()
+    record = await asyncio.wait_for(listener.getone(), 20)
+    await listener.stop()
+    assert record.value == row["value"]
+
+
+async def start_aborting(world, bootstrap: str, folder: Path, group: str) -> asyncio.subprocess.Process:
+    environment = os.environ | {
+        "PROVISIONER_DATABASE_URL": world.role_dsn,
+        "KAFKA_BOOTSTRAP": bootstrap,
+        "HEALTH_PORT": str(free_port()),
+    }
+    with (folder / "log").open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, str(folder / "aborting.py"), group, env=environment, stdout=log, stderr=log
+        )
 
 
 async def test_two_provisioners_share_the_partitions_and_lose_nothing_when_one_leaves(world, topics):

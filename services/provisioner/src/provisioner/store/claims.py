@@ -21,6 +21,7 @@ class Claim:
     times: int = 1
 
 
+# A mark that still stands counts as a claim: the record behind others was reached, and nothing after it.
 # A claim for another cluster finds no row: it must not void the claim of who reads the right one.
 CLAIM = """
     INSERT INTO partition_offsets AS held (topic, partition, next_offset, epoch, owner, cluster_id, claims,
@@ -28,7 +29,8 @@ CLAIM = """
     VALUES ($1, $2, $3, 1, $4, $5, 1, $3)
     ON CONFLICT (topic, partition) DO UPDATE SET
         epoch = held.epoch + 1, owner = excluded.owner, cluster_id = coalesce(excluded.cluster_id, held.cluster_id),
-        claims = CASE WHEN held.claimed_offset = held.next_offset THEN held.claims + 1 ELSE 1 END,
+        claims = CASE WHEN held.claimed_offset = held.next_offset
+                        OR held.marked_offset = held.next_offset AND held.marks > 0 THEN held.claims + 1 ELSE 1 END,
         claimed_offset = held.next_offset
     WHERE held.cluster_id IS NULL OR excluded.cluster_id IS NULL OR held.cluster_id = excluded.cluster_id
     RETURNING next_offset, epoch, claims
