@@ -54,11 +54,17 @@ class Group:
     unsure: set[str] = field(default_factory=set)  # of whom it is not known
     doomed: bool = False
 
-    def to_add(self) -> set[str]:
-        return self.members - (self.pushed - self.unsure)
+    def lacks(self, key: str) -> bool:
+        """Whether this person must be added."""
+        return key in self.members and (key not in self.pushed or key in self.unsure)
 
-    def to_remove(self) -> set[str]:
-        return (self.pushed | self.unsure) - self.members
+    def has_still(self, key: str) -> bool:
+        """Whether this person must be removed."""
+        return key not in self.members and (key in self.pushed or key in self.unsure)
+
+    def wrong(self) -> set[str]:
+        """Everybody who must be added or removed."""
+        return (self.members ^ self.pushed) | self.unsure
 
 
 class Progress:
@@ -264,7 +270,7 @@ class IdentityProvider(ABC):
         return users, groups
 
     def _is_behind(self, group: Group) -> bool:
-        return group.doomed or group.sent_name != group.name or bool(group.to_add() or group.to_remove())
+        return group.doomed or group.sent_name != group.name or bool(group.wrong())
 
     async def _push(self, user: User) -> None:
         """The user, then membership of those groups that the server has."""
@@ -273,7 +279,7 @@ class IdentityProvider(ABC):
 
     async def _push_memberships(self, user: User) -> None:
         for group in list(self.groups.values()):
-            if user.person.key in group.to_add() | group.to_remove():
+            if group.lacks(user.person.key) or group.has_still(user.person.key):
                 await self._attempt(self._push_members, group, {user.person.key})
 
     async def _push_user(self, user: User) -> None:
@@ -324,18 +330,20 @@ class IdentityProvider(ABC):
         if group.sent_name != group.name:
             await self.send_group_name(group)
             group.sent_name = group.name
-        await self._push_members(group, group.to_add() | group.to_remove())
+        await self._push_members(group, group.wrong())
 
     async def _push_members(self, group: Group, keys: set[str]) -> None:
         """Bring the membership of these people to what is wanted, as far as the server knows them."""
-        known = {user.person.key for user in self.known(keys)}
-        add, remove = known & group.to_add(), known & group.to_remove()
+        users = self.known(keys)
+        add = [user for user in users if group.lacks(user.person.key)]
+        remove = [user for user in users if group.has_still(user.person.key)]
         if not (add or remove) or not await self._is_there(group):
             return
-        group.unsure |= known
-        await self.change_members(group, self.known(add), self.known(remove))
-        group.unsure -= known
-        group.pushed = (group.pushed | add) - remove
+        group.unsure.update(keys)
+        await self.change_members(group, add, remove)
+        group.pushed.update(user.person.key for user in add)
+        group.pushed.difference_update(user.person.key for user in remove)
+        group.unsure.difference_update(keys)
 
     async def _is_there(self, group: Group) -> bool:
         """Whether the server has the group."""

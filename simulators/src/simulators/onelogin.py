@@ -151,10 +151,10 @@ class OneLogin(IdentityProvider):
         return True
 
     def _is_behind(self, group: Group) -> bool:
-        return bool(group.to_add() or group.to_remove())
+        return bool(group.wrong())
 
     async def _bring_up_group(self, group: Group) -> None:
-        await self._push_members(group, group.to_add() | group.to_remove())
+        await self._push_members(group, group.wrong())
 
     async def _push(self, user: User) -> None:
         """Who leaves, leaves the groups first."""
