@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import asyncpg
 import structlog
+from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
@@ -32,6 +34,9 @@ AWAY = (
     asyncpg.UndefinedColumnError,
     asyncpg.InsufficientPrivilegeError,
 )
+
+type AnyRow = Row[*tuple[Any, ...]]
+"""A row whose columns its statement names."""
 
 Transaction = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
@@ -91,6 +96,11 @@ def root_of(error: BaseException) -> BaseException:
     if isinstance(error, DBAPIError) and error.orig is not None:
         return error.orig.__cause__ or error.orig
     return error
+
+
+def constraint_of(error: BaseException) -> str | None:
+    """The name of the constraint that a statement violated."""
+    return getattr(root_of(error), "constraint_name", None)
 
 
 async def driver_connection(db: AsyncConnection) -> asyncpg.Connection:
