@@ -4,13 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from contracts import CHANGES
+from contracts import CHANGES, Change
 from provisioner import caution
 from provisioner.batch import NewerVersion, Record
 from provisioner.caution import ENDED, divide, suspects
 from provisioner.engine import ClaimLost
 from provisioner.queue import MAX_BATCH
 from provisioner.store.claims import Claim, OtherCluster
+
+
+async def status_of(world, change: Change) -> int | None:
+    outcome = await world.outcome(change.id)
+    return outcome.status if outcome else None
+
 
 FIRST = Claim(CHANGES.name, 0, next_offset=10, epoch=1, times=1)
 
@@ -55,8 +61,7 @@ async def test_a_record_alone_is_applied_like_any_other(world):
     claim = await world.engine.apply_alone(world.claim, world.records([create])[0])
 
     assert claim.next_offset == world.claim.next_offset + 1
-    outcome = await world.outcome(create.id)
-    assert outcome and outcome.status == 201
+    assert await status_of(world, create) == 201
 
 
 async def test_p11_a_record_that_was_marked_twice_is_set_aside_with_an_outcome_and_the_rest_goes_on(world):
@@ -70,8 +75,7 @@ async def test_p11_a_record_that_was_marked_twice_is_set_aside_with_an_outcome_a
 
     (row,) = await world.rows("quarantine")
     assert (row["error"], row["value"], row["change_id"]) == (ENDED, record.value, create.id)
-    outcome = await world.outcome(create.id)
-    assert outcome and outcome.status == 500
+    assert await status_of(world, create) == 500
     assert [user["user_name"] for user in await world.rows("users")] == ["after"]
 
 
