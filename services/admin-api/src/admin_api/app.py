@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
 
 import directory
-from admin_api import auth, connections
+from admin_api import accounts, auth, connections, holds, link_requests, mappings, roles
 from admin_api.answers import answer_api_error, answer_http_error, answer_validation_error
 from admin_api.changes import Changes, Publisher
 from admin_api.edge import EDGE
@@ -32,6 +32,11 @@ log = structlog.get_logger()
 ROUTERS = (
     auth.router,
     connections.router,
+    roles.router,
+    mappings.router,
+    accounts.router,
+    link_requests.router,
+    holds.router,
 )
 
 
@@ -77,7 +82,7 @@ async def open_service(settings: Settings, health: Health) -> AsyncIterator[Serv
         engine = await stack.enter_async_context(open_engine(dsn, pool_size=settings.admin_pool_size))
         passwords = Passwords()
         stack.callback(passwords.close)
-        publisher = Publisher(settings.kafka_bootstrap)
+        publisher = Publisher(settings.kafka())
         stack.push_async_callback(publisher.close)
         transaction = transactions(engine)
         service = Service(

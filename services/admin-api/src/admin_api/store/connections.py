@@ -23,6 +23,12 @@ async def find_connection(db: AsyncSession, organization_id: UUID, provider_id: 
     return (await db.execute(statement)).scalar_one_or_none()
 
 
+async def is_open(db: AsyncSession, organization_id: UUID, connection_id: UUID) -> bool:
+    """Whether the organization has this connection; it stays until the transaction ends."""
+    statement = select(col(Connection.id)).where(*_open(organization_id), col(Connection.id) == connection_id)
+    return (await db.execute(statement.with_for_update(read=True, key_share=True))).first() is not None
+
+
 async def lock_connection(db: AsyncSession, organization_id: UUID, provider_id: str) -> Connection | None:
     """As `find_connection`, and nobody else gives it tokens or deletes it until the transaction ends."""
     statement = select(Connection).where(*_open(organization_id), col(Connection.provider_id) == provider_id)
