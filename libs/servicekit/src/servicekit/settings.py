@@ -36,7 +36,7 @@ def load[S: ServiceSettings](settings_class: type[S]) -> S:
         for problem in error.errors(include_url=False):
             name = "_".join(str(part) for part in problem["loc"]).upper()
             says = f"is not set (or name a file in {name}_FILE)" if problem["type"] == "missing" else problem["msg"]
-            problems.append(f"{name}: {says}")
+            problems.append(f"{name}: {says}" if name else says)
     else:
         if not problems:
             return settings

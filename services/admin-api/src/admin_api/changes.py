@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,7 +36,7 @@ from contracts import (
 from directory.tables import Connection
 from servicekit import tracing
 from servicekit.ids import uuid7
-from servicekit.kafka import open_producer
+from servicekit.kafka import Brokers, open_producer
 
 log = structlog.get_logger()
 
@@ -122,23 +123,25 @@ def check_outcome(outcome: Outcome) -> None:
 class Publisher:
     """Publishes changes, keyed by organization; its producer is opened at first use, and again after a failure."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, brokers: Brokers) -> None:
+        self._brokers = brokers
         self._producer: AIOKafkaProducer | None = None
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
 
     async def publish(self, change: Change) -> None:
         """Return when the change is in the log; raises KafkaAway when that is not known."""
+        key = str(change.organization_id).encode()
+        await self.publish_record(key, change.model_dump_json(exclude_none=True).encode(), _headers(change))
+
+    async def publish_record(
+        self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        """As `publish`, whatever the bytes are."""
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT):
                 producer = await self._open()
-                await producer.send_and_wait(
-                    CHANGES.name,
-                    key=str(change.organization_id).encode(),
-                    value=change.model_dump_json(exclude_none=True).encode(),
-                    headers=_headers(change),
-                )
+                await producer.send_and_wait(CHANGES.name, key=key, value=value, headers=list(headers))
         except TimeoutError as error:  # the producer goes on trying
             raise NotConfirmed("no answer in time") from error
         except (KafkaError, OSError) as error:
@@ -168,7 +171,7 @@ class Publisher:
     async def _open(self) -> AIOKafkaProducer:
         async with self._opening:
             if self._producer is None:
-                producer = await self._stack.enter_async_context(open_producer(self._bootstrap, client_id="admin-api"))
+                producer = await self._stack.enter_async_context(open_producer(self._brokers, client_id="admin-api"))
                 await producer.client.add_topic(CHANGES.name)
                 self._producer = producer
             return self._producer

@@ -1,15 +1,14 @@
 """Settings of the service and of the operators' commands (all names as environment variables, in upper case)."""
 
-import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from servicekit.kafka import KafkaSettings
 from servicekit.settings import ServerSettings, ServiceSettings
 
-_BROKERS = re.compile(r"[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*")
 _MIN_PEPPER = 16  # characters; a shorter one can be guessed from a dump of the digests
 
 
@@ -24,12 +23,6 @@ def _check_dsn(dsn: SecretStr) -> SecretStr:
     return dsn
 
 
-def _check_brokers(bootstrap: str) -> str:
-    if not _BROKERS.fullmatch(bootstrap):
-        raise PydanticCustomError("brokers", "must be host:port, or several of them separated by commas")
-    return bootstrap
-
-
 def _check_pepper(pepper: SecretStr) -> SecretStr:
     if len(pepper.get_secret_value()) < _MIN_PEPPER:
         raise PydanticCustomError("pepper", "must have at least 16 characters, better 43 random ones")
@@ -37,7 +30,6 @@ def _check_pepper(pepper: SecretStr) -> SecretStr:
 
 
 Dsn = Annotated[SecretStr, AfterValidator(_check_dsn)]
-Brokers = Annotated[str, AfterValidator(_check_brokers)]
 
 
 class PepperSettings(ServiceSettings):
@@ -49,13 +41,12 @@ class PepperSettings(ServiceSettings):
         return self.token_pepper.get_secret_value().encode()
 
 
-class Settings(PepperSettings, ServerSettings):
+class Settings(PepperSettings, KafkaSettings, ServerSettings):
     """The HTTP service. Addresses and secrets have no defaults, except where one process on one machine is meant."""
 
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
     admin_database_url: Dsn
-    kafka_bootstrap: Brokers
     # Origin under which browsers reach us; requests with the cookie may come from it besides from their own Host.
     public_url: str = ""
 
@@ -82,10 +73,9 @@ class DatabaseSettings(ServiceSettings):
     database_url: Dsn
 
 
-class TopicsSettings(ServiceSettings):
+class TopicsSettings(KafkaSettings):
     """`directory-sync topics`."""
 
-    kafka_bootstrap: Brokers
     # 3 on a cluster of three brokers or more; a single broker takes 1.
     kafka_replication_factor: Annotated[int, Field(ge=1, le=9)] = 1
 

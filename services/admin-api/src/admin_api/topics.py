@@ -10,6 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from contracts import Topic
+from servicekit.kafka import Brokers, address
 
 REQUEST_TIMEOUT = 15_000  # milliseconds
 
@@ -31,13 +32,13 @@ class Report:
     deviations: list[str]
 
 
-async def create_topics(bootstrap: str, topics: Iterable[Topic], replication_factor: int) -> Report:
+async def create_topics(brokers: Brokers, topics: Iterable[Topic], replication_factor: int) -> Report:
     """Create what is missing, with its settings; those that exist keep theirs.
 
     Raises TopicMismatch, TopicRefused, or the driver's KafkaError.
     """
     wanted = {topic.name: topic for topic in topics}
-    async with open_admin(bootstrap) as admin:
+    async with open_admin(brokers) as admin:
         partitions = await _partitions(admin)
         missing = [topic for name, topic in wanted.items() if name not in partitions]
         await _create(admin, missing, replication_factor)
@@ -48,8 +49,8 @@ async def create_topics(bootstrap: str, topics: Iterable[Topic], replication_fac
 
 
 @asynccontextmanager
-async def open_admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT)
+async def open_admin(brokers: Brokers) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**address(brokers), request_timeout_ms=REQUEST_TIMEOUT)
     await admin.start()
     try:
         yield admin

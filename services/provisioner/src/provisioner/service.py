@@ -20,7 +20,7 @@ from provisioner.store.claims import OtherCluster
 from provisioner.watchdog import Stalled, Watchdog, observing
 from servicekit import http, lifecycle, logs, metrics, tracing
 from servicekit.health import Health
-from servicekit.kafka import new_consumer, open_producer
+from servicekit.kafka import KafkaSettings, new_consumer, open_producer
 from servicekit.postgres import check_revision, open_pool
 from servicekit.settings import ServerSettings, load
 
@@ -42,11 +42,10 @@ NEEDED_REVISION = "0004"
 LEAVE_TIMEOUT = 5.0  # seconds to leave the group; a consumer that has stalled may never come back from it
 
 
-class Settings(ServerSettings):
+class Settings(ServerSettings, KafkaSettings):
     """What the provisioner reads from the environment."""
 
     provisioner_database_url: SecretStr
-    kafka_bootstrap: str
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=8082, ge=1, le=65535)
 
@@ -83,12 +82,13 @@ async def provision(settings: Settings, health: Health, stopping: asyncio.Event)
         health.add("consumer", unjoined)
         await lifecycle.wait_for(lambda: check_revision(pool, NEEDED_REVISION), "Postgres with the schema", stopping)
         client_id = f"provisioner-{owner()}"
-        kafka = new_consumer(settings.kafka_bootstrap, client_id=client_id, group_id=GROUP)
+        brokers = settings.kafka()
+        kafka = new_consumer(brokers, client_id=client_id, group_id=GROUP)
         stack.push_async_callback(leave, kafka)
         await lifecycle.wait_for(kafka.start, "Kafka", stopping)
-        observer = await stack.enter_async_context(observing(settings.kafka_bootstrap, GROUP))
+        observer = await stack.enter_async_context(observing(brokers, GROUP))
         cluster_id = await observer.cluster_id()
-        producer = await stack.enter_async_context(open_producer(settings.kafka_bootstrap, client_id="provisioner"))
+        producer = await stack.enter_async_context(open_producer(brokers, client_id="provisioner"))
         consumer = Consumer(kafka, Engine(pool, Replies(producer).publish, stopping), stopping, owner(), cluster_id)
         health.add("consumer", consumer.check_joined)
         watchdog = Watchdog(observer, client_id, consumer.progress, lambda: is_away(pool))

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from servicekit.kafka import REQUEST_TIMEOUT, new_consumer
+from servicekit.kafka import REQUEST_TIMEOUT, Brokers, address, new_consumer
 
 log = structlog.get_logger()
 
@@ -67,11 +67,11 @@ class Observer:
 
 
 @asynccontextmanager
-async def observing(bootstrap: str, group: str) -> AsyncIterator[Observer]:
+async def observing(brokers: Brokers, group: str) -> AsyncIterator[Observer]:
     """An observer with connections of its own; raises KafkaError when no broker answers."""
-    consumer = new_consumer(bootstrap, client_id="provisioner-watchdog")
+    consumer = new_consumer(brokers, client_id="provisioner-watchdog")
     admin = AIOKafkaAdminClient(
-        bootstrap_servers=bootstrap, client_id="provisioner-watchdog", request_timeout_ms=REQUEST_TIMEOUT
+        **address(brokers), client_id="provisioner-watchdog", request_timeout_ms=REQUEST_TIMEOUT
     )
     try:
         await consumer.start()

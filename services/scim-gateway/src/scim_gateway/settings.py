@@ -6,16 +6,16 @@ from typing import Annotated, Any
 from pydantic import SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from servicekit.kafka import KafkaSettings
 from servicekit.settings import ServerSettings
 
 
-class Settings(ServerSettings):
+class Settings(ServerSettings, KafkaSettings):
     """Addresses and secrets have no defaults, except where one process on one machine is meant."""
 
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 8080
     gateway_database_url: SecretStr
-    kafka_bootstrap: str
     token_pepper: SecretStr
     # Origin under which clients reach us; `meta.location` is built from it, never from a Host header (T24).
     public_url: str = ""

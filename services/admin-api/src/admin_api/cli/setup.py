@@ -45,7 +45,7 @@ def topics() -> None:
     Settings: KAFKA_BOOTSTRAP, KAFKA_REPLICATION_FACTOR (default 1).
     """
     settings = load(TopicsSettings)
-    report = asyncio.run(create_topics(settings.kafka_bootstrap, TOPICS, settings.kafka_replication_factor))
+    report = asyncio.run(create_topics(settings.kafka(), TOPICS, settings.kafka_replication_factor))
     _print_topics(report)
 
 
