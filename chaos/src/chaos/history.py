@@ -35,7 +35,8 @@ class Op:
     def __str__(self) -> str:
         until = "..." if self.end is End.UNKNOWN else f"{self.returned:.3f}"
         answer = f" -> {self.result}" if self.end is End.ANSWERED else f" -> {self.end}"
-        return f"#{self.number} {self.client} [{self.invoked:.3f}, {until}] {self.name} {self.argument}{answer} {self.note}"
+        asked = f"{self.name} {self.argument}" if self.argument is not None else self.name
+        return f"#{self.number} {self.client} [{self.invoked:.3f}, {until}] {asked}{answer} {self.note}".rstrip()
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """Whether one resource's history can be explained by operations that each took effect at one instant.
 
-The search of Wing & Gong with Lowe's memory of visited states. An operation of unknown end may take effect any time after
-its invocation or never; those with the same effect are interchangeable, so only how many of them were used counts.
+The search of Wing & Gong with Lowe's memory of visited states. An operation of unknown end may take effect any time
+after its invocation or never; those with the same effect are interchangeable, so only how many of them were used
+counts.
 """
 
 from collections import defaultdict
@@ -105,8 +106,9 @@ def unknown_effects(ops: Sequence[Op], model: Model) -> list[list[Op]]:
 def successors(node: Node, known: Sequence[Op], effects: Sequence[Sequence[Op]], model: Model) -> list[Node]:
     """Every node that one more operation leads to; what should be tried first comes last.
 
-    A read that fits is taken at once: it changes nothing, and later it would fit no better. An unknown operation is worth trying
-    only directly before an answer that needs it: with any other one it could change places, or leave no trace.
+    A read that fits is taken at once: it changes nothing, and later it would fit no better. An unknown operation is
+    worth trying only directly before an answer that needs it: with any other one it could change places, or leave no
+    trace.
     """
     possible, limit = next_known(node.used, known)
     following: list[Node] = []

@@ -70,11 +70,11 @@ class Members:
 
 
 class Names:
-    """Some userNames and who has them: `create (user, name)`, `rename (user, name)`, `delete user`, `find name -> user`.
+    """Some userNames and their users: `create (user, name)`, `rename (user, name)`, `delete user`, `find name -> user`.
 
-    A user is (label, id): a create that is repeated has the same label, and would make another id. A state is a frozenset
-    of (name, user). The result of a write is its HTTP status; that of a create which is answered 201 is the user: the
-    new one, or the one that an earlier try has made.
+    A user is (label, id): a create that is repeated has the same label, and would make another id. A state is a
+    frozenset of (name, user). The result of a write is its HTTP status; that of a create which is answered 201 is the
+    user: the new one, or the one that an earlier try has made.
     """
 
     initial: frozenset[tuple[Hashable, Hashable]] = frozenset()

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -24,7 +24,6 @@ PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": 1,
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "auto.create.topics.enable": "false",
     "message.max.bytes": MAX_MESSAGE_BYTES,
     "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
@@ -56,11 +55,14 @@ class Kafka(Part):
         port: int | None = None,
         log: Path | None = None,
         report: Callable[[str], None] = lambda line: None,
+        proxied: Mapping[int, int] | None = None,
     ) -> None:
+        """`proxied`: further ports to listen on, each with the port of its proxy, which it advertises."""
         super().__init__(log or data_dir.parent / "kafka.log")
         self.port = port or free_port()
         self._folder = data_dir
         self._report = report
+        self._proxied = proxied or {}
 
     @property
     def bootstrap(self) -> str:
@@ -74,7 +76,7 @@ class Kafka(Part):
         await fetch_jars(self._report)
         self._folder.mkdir(parents=True, exist_ok=True)
         # The controller's port is an internal matter and may be another one at each start.
-        self._properties.write_text(properties(self._folder / "data", self.port, free_port()))
+        self._properties.write_text(self._settings(self._folder / "data"))
         if not (self._folder / "data" / "meta.properties").exists():
             await self._format()
 
@@ -83,7 +85,7 @@ class Kafka(Part):
         half_made = self._folder / "half-made"
         shutil.rmtree(half_made, ignore_errors=True)
         format_properties = self._folder / "format.properties"
-        format_properties.write_text(properties(half_made, self.port, free_port()))
+        format_properties.write_text(self._settings(half_made))
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             tool = java("kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(format_properties))
@@ -91,6 +93,9 @@ class Kafka(Part):
                 if await formatting.wait():
                     raise StartError(f"Kafka cannot make its data folder: {self.last_words()} (see {self.log})")
         half_made.rename(self._folder / "data")
+
+    def _settings(self, data: Path) -> str:
+        return properties(data, self.port, free_port(), self._proxied)
 
     def command(self) -> Sequence[str]:
         return java("kafka.Kafka", str(self._properties))
@@ -132,11 +137,16 @@ def java(main_class: str, *arguments: str) -> list[str]:
     return [os.fspath(JAVA), *JVM_OPTIONS, *settings, main_class, *arguments]
 
 
-def properties(data: Path, port: int, controller_port: int) -> str:
+def properties(data: Path, port: int, controller_port: int, proxied: Mapping[int, int]) -> str:
+    names = {f"PROXIED{listens}": (listens, advertised) for listens, advertised in proxied.items()}
+    listeners = [f"PLAINTEXT://{HOST}:{port}", *(f"{name}://{HOST}:{listens}" for name, (listens, _) in names.items())]
+    advertised = [f"PLAINTEXT://{HOST}:{port}", *(f"{name}://{HOST}:{seen}" for name, (_, seen) in names.items())]
+    protocols = ["CONTROLLER:PLAINTEXT", "PLAINTEXT:PLAINTEXT", *(f"{name}:PLAINTEXT" for name in names)]
     own = {
         "log.dirs": data,
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "listeners": ",".join([*listeners, f"CONTROLLER://{HOST}:{controller_port}"]),
+        "advertised.listeners": ",".join(advertised),
+        "listener.security.protocol.map": ",".join(protocols),
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
     }
     return "".join(f"{name}={value}\n" for name, value in {**PROPERTIES, **own}.items())
