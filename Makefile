@@ -3,9 +3,9 @@
 # What deploys: see deploy/.
 DEPLOY := .venv/.deploy
 .PHONY: images sbom manifests test-compose test-containers test-k8s audit
-.PHONY: help run clean-run demo test conformance fuzz bench-scim lint format env broken
+.PHONY: help run clean-run demo test conformance fuzz chaos simulate bench-scim lint format env broken
 BIN := .venv/bin
-LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml)
+LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml chaos/pyproject.toml)
 # An interpreter that was removed leaves an environment behind that looks complete.
 BROKEN := $(shell $(BIN)/python -c pass 2>/dev/null || echo broken)
 
@@ -33,6 +33,12 @@ fuzz: .venv/.complete ## search for inputs that break the parsers or the gateway
 	  $(BIN)/python libs/scim/tests/test_fuzz.py $$target -max_total_time=$(or $(SECONDS),60) -print_final_stats=0 \
 	  -verbosity=0 -artifact_prefix=.cache/fuzz/ || exit 1; done
 	@FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest services/scim-gateway/tests/test_fuzz.py --timeout=1800
+
+chaos: .venv/.complete ## faults against the real processes, every promise checked; FAULTS=30, SEED=... for a run again
+	@exec $(BIN)/python -m chaos run --faults $(or $(FAULTS),30) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+simulate: .venv/.complete ## the pure core through simulated faults; SEEDS=1000 of them, SEED=... for one again
+	@exec $(BIN)/python -m chaos simulate --seeds $(or $(SEEDS),1000) $(if $(SEED),--seed $(SEED))
 
 bench-scim: .venv/.complete ## measure libs/scim: microseconds for each request
 	@$(BIN)/python bench/library.py
