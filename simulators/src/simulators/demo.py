@@ -64,7 +64,9 @@ def main(environment: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         return 130
     except (RuntimeError, TimeoutError) as error:
-        console.print(f"demo: {error}", markup=False)
+        console.print(
+            f"demo: {str(error).partition('\n')[0]}", markup=False, soft_wrap=True
+        )  # the log is printed by now
         return 2
 
 
@@ -108,12 +110,11 @@ async def push(stack: Stack, settings: Settings, console: Console) -> list[Resul
 
 
 async def push_one(name: str, connection: str, stack: Stack, admin: Admin, settings: Settings, board: Board) -> Result:
+    progress = board.of(PROVIDERS[name].label)
     made = await admin.generate_token(connection)
     company = make_company(settings.users, seed=settings.seed, domain=f"{connection}.{DOMAIN}")
     async with open_wire(stack.scim_url, made["scimToken"]) as wire:
-        idp = PROVIDERS[name](wire)
-        progress = board.of(idp.label)
-        return await play(idp, company, seed=settings.seed, pace=settings.pace, progress=progress)
+        return await play(PROVIDERS[name](wire), company, seed=settings.seed, pace=settings.pace, progress=progress)
 
 
 async def stay(stack: Stack, console: Console) -> None:
