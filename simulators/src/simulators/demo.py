@@ -64,9 +64,8 @@ def main(environment: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         return 130
     except (RuntimeError, TimeoutError) as error:
-        console.print(
-            f"demo: {str(error).partition('\n')[0]}", markup=False, soft_wrap=True
-        )  # the log is printed by now
+        first_line, *_ = str(error).splitlines()  # the rest is the log, which is printed by now
+        console.print(f"demo: {first_line}", markup=False, soft_wrap=True)
         return 2
 
 
