@@ -14,7 +14,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from scim.errors import NotImplementedYet
-from scim_gateway import bulk, discovery, resources
+from scim_gateway import bulk, discovery, openapi, resources
 from scim_gateway.admission import Slots
 from scim_gateway.auth import GATEWAY, Authenticator, authenticate
 from scim_gateway.broker import Reachability
@@ -85,6 +85,7 @@ def scim_routes(url: str) -> list[Route]:
         route("/Bulk", {"POST": bulk.bulk}),
         route("/Me", dict.fromkeys(_METHODS, not_offered(NO_ME))),
         route("/.search", {"POST": resources.search_everything}),
+        route("/openapi.json", {"GET": openapi.get}),
     ]
     return routes
 

@@ -32,15 +32,15 @@ class Endpoint:
 
     def __init__(self, template: str, methods: Mapping[str, Handler], endpoint: str = "") -> None:
         self._template = template
-        self._methods = methods
+        self.methods = methods
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ROUTE] = self._template
         scope[ENDPOINT] = self._endpoint
-        handler = self._methods.get(scope["method"])
+        handler = self.methods.get(scope["method"])
         if handler is None:
-            raise NotAllowedHere(self._methods)
+            raise NotAllowedHere(self.methods)
         with ExitStack() as scope[HELD]:
             response = await handler(Request(scope, receive, send))
             await response(scope, receive, send)
