@@ -10,7 +10,7 @@ LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pypro
 BROKEN := $(shell $(BIN)/python -c pass 2>/dev/null || echo broken)
 
 help: ## show this
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | expand -t 14
 
 run: .venv/.complete ## start everything and stay in the foreground; Ctrl-C stops it
 	@exec $(BIN)/python -m devstack run
@@ -32,7 +32,8 @@ fuzz: .venv/.complete ## search for inputs that break the parsers or the gateway
 	@for target in json resource filter path patch bulk; do echo "== $$target"; \
 	  $(BIN)/python libs/scim/tests/test_fuzz.py $$target -max_total_time=$(or $(SECONDS),60) -print_final_stats=0 \
 	  -verbosity=0 -artifact_prefix=.cache/fuzz/ || exit 1; done
-	@FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest services/scim-gateway/tests/test_fuzz.py --timeout=1800
+	@FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest services/scim-gateway/tests/test_fuzz.py services/scim-gateway/tests/test_openapi.py \
+	  --timeout=1800
 
 chaos: .venv/.complete ## faults against the real processes, every promise checked; FAULTS=30, SEED=... for a run again
 	@exec $(BIN)/python -m chaos run --faults $(or $(FAULTS),30) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -65,7 +66,7 @@ test-containers: images $(DEPLOY) ## the black-box tests against the images in t
 test-k8s: images $(DEPLOY) ## the same in a Kubernetes cluster: ../shared's, or the one that KUBECONFIG names
 	@$(BIN)/python -m pytest deploy/tests/test_kubernetes.py $(ARGS)
 
-lint: .venv/.complete ## check style, types and import rules
+lint: $(DEPLOY) ## check style, types and import rules
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/pyright
