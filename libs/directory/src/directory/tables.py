@@ -109,7 +109,13 @@ class Account(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("status IN ('active', 'suspended')", name="accounts_status_check"),
         UniqueConstraint("email_key", "organization_id", name=ACCOUNT_EMAIL_KEY, deferrable=True, initially="DEFERRED"),
-        Index("accounts_organization_id_created_at_id_idx", "organization_id", "created_at", "id"),
+        Index(
+            "accounts_organization_id_created_at_id_idx",
+            "organization_id",
+            "created_at",
+            "id",
+            postgresql_where=text("epoch >= 0"),
+        ),
     )
 
     id: UUID = Field(primary_key=True)

@@ -14,9 +14,10 @@ import structlog
 
 from contracts import Change
 from provisioner import caution, metrics
-from provisioner.batch import Item, NewerVersion, Poison, Record, Results, decide_all, decode, split
+from provisioner.batch import Item, NewerVersion, Poison, Record, Results, decide_all, decode, is_rehearsed, split
 from provisioner.caution import ENDED, MAX_MARKS
 from provisioner.rules import touched_by
+from provisioner.state import Directory
 from provisioner.store import claims, flush, load
 from provisioner.store.claims import Claim
 from servicekit.lifecycle import sleep_unless, wait_for
@@ -48,6 +49,10 @@ class ClaimLost(Exception):
 
 class Stopped(Exception):
     """Told to stop while the database was away; nothing of the batch was applied."""
+
+
+class TokenRevoked(Exception):
+    """A token of the batch was revoked while it was decided; nothing was applied, and deciding again refuses it."""
 
 
 class Engine:
@@ -101,18 +106,21 @@ class Engine:
         return await self._apply_run(claim, [(record, poison)])
 
     async def _apply_run(self, claim: Claim, run: Sequence[Item]) -> Claim:
-        try:
-            results = await self._retrying(claim, run)
-        except (ClaimLost, Stopped):
-            raise
-        except Exception as error:
-            if len(run) == 1 and isinstance(run[0][1], Poison):
-                raise  # not even the quarantine can be written: stop rather than drop
-            metrics.ISOLATIONS.inc()
-            log.warning("batch.isolating", partition=claim.partition, records=len(run), error=describe(error))
-            return await self._isolate(claim, run)
-        await self._answer(claim, results)
-        return replace(claim, next_offset=_end(run))
+        while run:
+            try:
+                results = await self._retrying(claim, run)
+            except (ClaimLost, Stopped):
+                raise
+            except Exception as error:
+                if len(run) == 1 and isinstance(run[0][1], Poison):
+                    raise  # not even the quarantine can be written: stop rather than drop
+                metrics.ISOLATIONS.inc()
+                log.warning("batch.isolating", partition=claim.partition, records=len(run), error=describe(error))
+                return await self._isolate(claim, run)
+            await self._answer(claim, results)
+            claim = replace(claim, next_offset=_end(run[: results.taken]))
+            run = run[results.taken :]
+        return claim
 
     async def _answer(self, claim: Claim, results: Results) -> None:
         await self._publish(results)
@@ -160,6 +168,8 @@ class Engine:
                 results = await self._attempt(claim, run)
                 self.waiting.discard(claim.partition)
                 return results
+            except TokenRevoked:
+                continue
             except DATA_FAULTS:
                 raise
             except INFRASTRUCTURE as error:
@@ -171,17 +181,43 @@ class Engine:
                 if self._stopping.is_set():
                     raise Stopped from error
 
+    async def _rehearsed(
+        self,
+        db: asyncpg.pool.PoolConnectionProxy,
+        claim: Claim,
+        end: int,
+        directory: Directory,
+        results: Results,
+        applied_at: datetime,
+    ) -> Results:
+        """The results to write: those whose outcome tells effects are written once and taken back, to know them."""
+        change = results.decided[-1][0] if results.decided else None
+        if change is None or not is_rehearsed(change):
+            return results
+        moved = await flush.rehearse(db, claim, end, results, directory.last_event, applied_at)
+        effects = results.effects(moved.effects(), gained=len(moved.gained), lost=len(moved.lost))
+        if change.dry_run:
+            return results.told(effects)
+        results.tell(effects)
+        return results
+
     async def _attempt(self, claim: Claim, run: Sequence[Item]) -> Results:
         applied_at, attempt = datetime.now(UTC), metrics.Attempt()
         async with self._pool.acquire() as db:
-            directory = await load.load(db, touched_by(item for _, item in run if isinstance(item, Change)))
+            touched = touched_by(item for _, item in run if isinstance(item, Change))
+            directory = await load.load(db, touched, claim.partition)
             attempt.loaded()
             results = decide_all(directory, run, applied_at)
             attempt.decided()
+            end = _end(run[: results.taken])
             try:
-                await flush.flush(db, claim, _end(run), results, applied_at)
+                results = await self._rehearsed(db, claim, end, directory, results, applied_at)
+                await flush.flush(db, claim, end, results, directory.last_event, applied_at)
             except flush.FenceFailed as error:
-                if await claims.current(db, claim) != replace(claim, next_offset=_end(run)):
+                now = await claims.current(db, claim)
+                if now == claim:
+                    raise TokenRevoked from error
+                if now != replace(claim, next_offset=end):
                     raise ClaimLost(f"{claim.topic}/{claim.partition} at offset {claim.next_offset}") from error
         attempt.committed(claim.partition, run, results)
         return results

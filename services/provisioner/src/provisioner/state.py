@@ -1,13 +1,31 @@
 """The part of the directory that a batch touches, held in memory while its changes are decided one after another."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from contracts import Json
+from contracts import FIRST_HASH, Json
 from scim.schema import GROUP, USER, ResourceType
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """When a burst of deactivations from a connection is an alarm, and whether it is held back.
+
+    More than `users` distinct users and more than `percent` of the active ones within an hour.
+    """
+
+    users: int
+    percent: int
+    holds: bool
+    released_until: datetime | None
+    tripped_at: datetime | None
+    active_users: int
+
+
+GUARD = Guard(users=25, percent=10, holds=False, released_until=None, tripped_at=None, active_users=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +37,10 @@ class Connection:
     is_open: bool
     has_plan: bool
     link_existing_accounts: bool
+    append_only: bool = False
+    guard: Guard = GUARD
+    mappings_version: int = 0
+    """The organization's: 0 while it never had a group mapping."""
     user_type: ResourceType = USER
     group_type: ResourceType = GROUP
 
@@ -39,6 +61,7 @@ class User:
     created_at: datetime
     last_modified: datetime
     late_fingerprint: str | None = None
+    deactivated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +78,10 @@ class Group:
     created_at: datetime
     last_modified: datetime
     late_fingerprint: str | None = None
+    owns_name: bool = True
+    """Made under its name, which nobody bore before: only such a group reaches protected roles by its name."""
+    name_version: int = 0
+    """The organization's mappings_version when it got its name."""
 
     def touched(self, at: datetime) -> "Group":
         """The group at its next version."""
@@ -99,6 +126,41 @@ class Link:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role of an organization; a protected one is the built-in admin."""
+
+    id: UUID
+    organization_id: UUID
+    is_protected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A deactivation that the guard holds back until an admin decides; `change` is the change as it came."""
+
+    id: UUID
+    organization_id: UUID
+    connection_id: UUID
+    user_id: UUID
+    account_id: UUID
+    change: Json
+    held_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRequest:
+    """A connection's wish for an account that it may not touch."""
+
+    id: UUID
+    organization_id: UUID
+    connection_id: UUID
+    account_id: UUID
+    user_name: str
+    requested_at: datetime
+
+
+type GrantKey = tuple[UUID, UUID]  # account and role of a manual grant
 type ResourceKey = tuple[UUID, str]  # connection id and key of a name, or externalId
 type EmailKey = tuple[UUID, str]  # organization id and email key
 
@@ -123,6 +185,14 @@ class Touched:
     """Pairs of group and member that are spoken of."""
     whole_groups: set[UUID] = field(default_factory=set)
     """Groups all of whose members must be known."""
+    accounts: set[UUID] = field(default_factory=set)
+    roles: set[UUID] = field(default_factory=set)
+    display_names: set[ResourceKey] = field(default_factory=set)
+    """Exact names that groups shall bear: whether one bore them before must be known."""
+    suspending: set[UUID] = field(default_factory=set)
+    """Organizations in which somebody may lose access: who their admins are must be known."""
+    guarded: dict[UUID, datetime] = field(default_factory=dict)
+    """Connections that may deactivate users, with the earliest time: how many they did before must be known."""
     leaving: set[UUID] = field(default_factory=set)
     """Users and groups to be deleted: the groups that they are in must be known."""
 
@@ -140,7 +210,7 @@ class Directory:
     def __init__(
         self,
         *,
-        connections: Iterable[Connection] = (),
+        connections: Sequence[Connection] = (),
         live_tokens: Iterable[UUID] = (),
         replies: dict[UUID, bytes] | None = None,
         users: Iterable[User] = (),
@@ -148,15 +218,38 @@ class Directory:
         tombstones: Iterable[Tombstone] = (),
         links: Iterable[tuple[UUID, UUID]] = (),
         groups: Iterable[Group] = (),
-        memberships: Iterable[tuple[UUID, UUID]] = (),
+        memberships: Iterable[tuple[UUID, UUID, str]] = (),
         member_types: dict[tuple[UUID, UUID], str] | None = None,
         nested: Iterable[tuple[UUID, UUID]] = (),
+        roles: Iterable[Role] = (),
+        grants: Iterable[GrantKey] = (),
+        admins: Iterable[tuple[UUID, UUID, bool]] = (),
+        deactivations: Iterable[tuple[UUID, datetime, int]] = (),
+        holds: Iterable[tuple[UUID, UUID]] = (),
+        borne_names: Iterable[ResourceKey] = (),
+        last_event: tuple[int, bytes] = (0, FIRST_HASH),
     ) -> None:
         self.connections = {connection.id: connection for connection in connections}
         self.live_tokens = set(live_tokens)
         self.replies = replies or {}
         self.links = set(links)
+        self.roles = {role.id: role for role in roles}
+        self.grants = set(grants)
+        """Manual grants of the accounts that an admin changes."""
+        self.open_holds = dict(holds)
+        """Id of the open hold of a user."""
+        self.borne_names = set(borne_names)
+        self.last_event = last_event
+        """Number and hash of the last row of the partition's chain of events."""
         self.accounts: dict[UUID, Account] = {}
+        self.active_users = Counter({connection.id: connection.guard.active_users for connection in connections})
+        self.guard_tripped: dict[UUID, datetime] = {}
+        self._admins: defaultdict[UUID, dict[UUID, bool]] = defaultdict(dict)
+        for organization_id, account_id, is_active in admins:
+            self._admins[organization_id][account_id] = is_active
+        self._deactivations: defaultdict[UUID, Counter[datetime]] = defaultdict(Counter)
+        for connection_id, minute, count in deactivations:
+            self._deactivations[connection_id][minute] += count
         self._accounts_by_email: dict[EmailKey, UUID] = {}
         self._tombstones: list[Tombstone] = sorted(tombstones, key=lambda tombstone: tombstone.deleted_at)
         self._users: dict[UUID, User] = {}
@@ -166,7 +259,7 @@ class Directory:
         self._groups: dict[UUID, Group] = {}
         self._groups_by_name: dict[ResourceKey, UUID] = {}
         self._groups_by_external_id: dict[ResourceKey, UUID] = {}
-        self._members: defaultdict[UUID, set[UUID]] = defaultdict(set)
+        self._members: defaultdict[UUID, dict[UUID, str]] = defaultdict(dict)
         self._groups_of: defaultdict[UUID, set[UUID]] = defaultdict(set)
         # Connection and id of what may become a member.
         self._member_types = member_types or {}
@@ -178,8 +271,8 @@ class Directory:
             self.put_account(account)
         for group in groups:
             self.put_group(group)
-        for group_id, member_id in memberships:
-            self._join(group_id, member_id)
+        for group_id, member_id, member_type in memberships:
+            self._join(group_id, member_id, member_type)
         for group_id, member_id in nested:
             self._nest(group_id, member_id)
 
@@ -229,6 +322,35 @@ class Directory:
         if account.email_key is not None:
             self._accounts_by_email[account.organization_id, account.email_key] = account.id
 
+    # --- admins, and the guard's window
+
+    def is_last_admin(self, account: Account) -> bool:
+        """Whether the account is its organization's only active admin; known where Touched.suspending asked for it."""
+        admins = self._admins[account.organization_id]
+        return account.id in admins and not any(
+            self._is_active(other, admins) for other in admins.keys() - {account.id}
+        )
+
+    def is_admin(self, account: Account) -> bool:
+        return account.id in self._admins[account.organization_id]
+
+    def put_admin(self, account: Account) -> None:
+        self._admins[account.organization_id][account.id] = account.is_active
+
+    def remove_admin(self, account: Account) -> None:
+        self._admins[account.organization_id].pop(account.id, None)
+
+    def deactivated_since(self, connection_id: UUID, start: datetime) -> int:
+        """How many users the connection deactivated in the minutes that began after `start`."""
+        return sum(count for minute, count in self._deactivations[connection_id].items() if minute > start)
+
+    def count_deactivation(self, connection_id: UUID, minute: datetime) -> None:
+        self._deactivations[connection_id][minute] += 1
+
+    def _is_active(self, account_id: UUID, admins: dict[UUID, bool]) -> bool:
+        account = self.accounts.get(account_id)
+        return account.is_active if account else admins[account_id]
+
     # --- groups and members
 
     def group(self, connection_id: UUID, group_id: UUID) -> Group | None:
@@ -249,8 +371,8 @@ class Directory:
     def is_member(self, group_id: UUID, member_id: UUID) -> bool:
         return member_id in self._members[group_id]
 
-    def members(self, group_id: UUID) -> set[UUID]:
-        """All members, of a group that was loaded whole."""
+    def members(self, group_id: UUID) -> dict[UUID, str]:
+        """All members with their types, of a group that was loaded whole."""
         return self._members[group_id]
 
     def groups_of(self, member_id: UUID) -> list[Group]:
@@ -285,24 +407,24 @@ class Directory:
 
     def remove_group(self, group_id: UUID) -> None:
         self._forget_group(group_id)
-        for member_id in self._members.pop(group_id, set()):
+        for member_id in self._members.pop(group_id, {}):
             self._groups_of[member_id].discard(group_id)
         for child in self._children.pop(group_id, set()):
             self._parents[child].discard(group_id)
 
     def add_member(self, group_id: UUID, member_id: UUID, member_type: str) -> None:
-        self._join(group_id, member_id)
+        self._join(group_id, member_id, member_type)
         if member_type == "Group":
             self._nest(group_id, member_id)
 
     def remove_member(self, group_id: UUID, member_id: UUID) -> None:
-        self._members[group_id].discard(member_id)
+        self._members[group_id].pop(member_id, None)
         self._groups_of[member_id].discard(group_id)
         self._children[group_id].discard(member_id)
         self._parents[member_id].discard(group_id)
 
-    def _join(self, group_id: UUID, member_id: UUID) -> None:
-        self._members[group_id].add(member_id)
+    def _join(self, group_id: UUID, member_id: UUID, member_type: str) -> None:
+        self._members[group_id][member_id] = member_type
         self._groups_of[member_id].add(group_id)
 
     def _nest(self, group_id: UUID, member_id: UUID) -> None:

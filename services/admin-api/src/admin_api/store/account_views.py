@@ -22,7 +22,7 @@ async def list_accounts(
     limit: int,
 ) -> Sequence[Account]:
     """Accounts whose email or name holds `search`, in any case; oldest first, from behind `after` on."""
-    statement = select(Account).where(col(Account.organization_id) == organization_id)
+    statement = select(Account).where(col(Account.organization_id) == organization_id, col(Account.epoch) >= 0)
     if search:
         found = [
             column.icontains(search, autoescape=True) for column in (col(Account.email), col(Account.display_name))

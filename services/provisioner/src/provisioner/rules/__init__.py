@@ -5,16 +5,19 @@ reads the directory, `apply` moves it on; whoever loads it asks `touched_by` wha
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from contracts import Change, Operation, ResourceType
-from provisioner.rules import groups, users
-from provisioner.rules.decision import Decision, failed, succeeded
+from provisioner.rules import admin, groups, users
+from provisioner.rules.decision import Decision, Fact, Refused, failed, succeeded
+from provisioner.rules.facts import facts_of
 from provisioner.state import Connection, Directory, Touched
 from scim.errors import Forbidden, ScimError, Unauthorized, error_of
 
-__all__ = ["Decision", "apply", "decide", "failed", "refused", "succeeded", "touched_by"]
+__all__ = ["Decision", "Fact", "apply", "decide", "failed", "refused", "succeeded", "touched_by"]
 
+ADMINS = (ResourceType.ACCOUNT, ResourceType.GROUP_MAPPING, ResourceType.HOLD)
 RULES = {
     (ResourceType.USER, Operation.CREATE): users.create,
     (ResourceType.USER, Operation.REPLACE): users.replace_,
@@ -30,14 +33,38 @@ RULES = {
 def decide(directory: Directory, change: Change, applied_at: datetime) -> Decision:
     """The change's decision; a refusal is an outcome like any other."""
     try:
-        connection = admit(directory, change)
-        if change.resource_type is ResourceType.CONNECTION:
-            return Decision(succeeded(change, 204), closed_connection=change.connection_id)
-        if change.refusal:
-            raise error_of(change.refusal.status, change.refusal.scim_type, change.refusal.detail)
-        return RULES[change.resource_type, change.operation](directory, connection, change, applied_at)
+        decision = _decide(directory, change, applied_at)
     except ScimError as error:
-        return Decision(failed(change, error.status, error.scim_type, error.detail))
+        decision = Decision(failed(change, error.status, error.scim_type, error.detail))
+    except Refused as refused:
+        decision = refused.decision(change)
+    resolved_hold = decision.resolved_hold or ((change.hold_id, "confirmed") if change.hold_id else None)
+    return replace(
+        decision,
+        account_before=directory.accounts.get(decision.account.id) if decision.account else None,
+        resolved_hold=resolved_hold,
+        active_users=_active_users(directory, decision),
+        facts=facts_of(directory, change, decision),
+    )
+
+
+def _decide(directory: Directory, change: Change, applied_at: datetime) -> Decision:
+    if change.resource_type in ADMINS:
+        return admin.decide(directory, change)
+    connection = admit(directory, change)
+    if change.resource_type is ResourceType.CONNECTION:
+        return Decision(succeeded(change, 204), closed_connection=change.connection_id)
+    if change.refusal:
+        raise error_of(change.refusal.status, change.refusal.scim_type, change.refusal.detail)
+    return RULES[change.resource_type, change.operation](directory, connection, change, applied_at)
+
+
+def _active_users(directory: Directory, decision: Decision) -> int:
+    """How many active users the decision adds."""
+    removed, user = decision.removed_user, decision.user
+    before = removed or user
+    was = directory.user(before.connection_id, before.id) if before else None
+    return (user is not None and user.active) - (was is not None and was.active)
 
 
 def refused(directory: Directory, change: Change) -> Decision | None:
@@ -49,9 +76,9 @@ def refused(directory: Directory, change: Change) -> Decision | None:
     return None
 
 
-def apply(directory: Directory, decision: Decision) -> None:
-    """Move the directory on to the state after the decision."""
-    for group_id, member_id in decision.left:
+def apply(directory: Directory, change: Change, decision: Decision) -> None:
+    """Move the directory on to the state after the decision about the change."""
+    for group_id, member_id, _ in decision.left:
         directory.remove_member(group_id, member_id)
     if decision.removed_user:
         directory.remove_user(decision.removed_user)
@@ -61,12 +88,39 @@ def apply(directory: Directory, decision: Decision) -> None:
         directory.put_user(decision.user)
     for group in decision.groups:
         directory.put_group(group)
+        directory.borne_names.add((group.connection_id, group.display_name))
     for group_id, member_id, member_type in decision.joined:
         directory.add_member(group_id, member_id, member_type)
     if decision.account:
         directory.put_account(decision.account)
     if decision.link:
         directory.links.add((decision.link.connection_id, decision.link.account_id))
+    if decision.unlinked:
+        directory.links.discard(decision.unlinked)
+    _apply_roles(directory, decision)
+    _apply_guard(directory, change, decision)
+
+
+def _apply_roles(directory: Directory, decision: Decision) -> None:
+    directory.grants.update(decision.granted)
+    directory.grants.difference_update(decision.revoked)
+    for account_id, role_id in (*decision.granted, *decision.revoked):
+        if directory.roles[role_id].is_protected:
+            move = directory.put_admin if (account_id, role_id) in directory.grants else directory.remove_admin
+            move(directory.accounts[account_id])
+
+
+def _apply_guard(directory: Directory, change: Change, decision: Decision) -> None:
+    directory.active_users[change.connection_id] += decision.active_users
+    if decision.deactivated_at:
+        directory.count_deactivation(change.connection_id, decision.deactivated_at)
+    if decision.trips_guard:
+        directory.guard_tripped[change.connection_id] = change.received_at
+    if decision.hold:
+        directory.open_holds[decision.hold.user_id] = decision.hold.id
+    if decision.resolved_hold:
+        hold_id, _ = decision.resolved_hold
+        directory.open_holds = {user: hold for user, hold in directory.open_holds.items() if hold != hold_id}
 
 
 def touched_by(changes: Iterable[Change]) -> Touched:
@@ -83,6 +137,8 @@ def touched_by(changes: Iterable[Change]) -> Touched:
                 users.touch(touched, part)
             elif part.resource_type is ResourceType.GROUP:
                 groups.touch(touched, part)
+            else:
+                admin.touch(touched, part)
     return touched
 
 

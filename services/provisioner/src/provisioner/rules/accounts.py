@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from contracts import Change, Json
-from provisioner.state import Account, Connection, Directory, Link
+from provisioner.rules.decision import Refused
+from provisioner.state import Account, Connection, Directory, Link, LinkRequest
 from scim.errors import Uniqueness
 from scim.keys import email_key
 
@@ -80,7 +81,20 @@ def permission_to_take(directory: Directory, connection: Connection, change: Cha
         return None
     if connection.link_existing_accounts and not account.break_glass:
         return Link(connection.id, account.id, "email", change.received_at)
-    raise Uniqueness("An account with this email address exists and is not managed by this connection")
+    raise Refused(
+        409,
+        "An account with this email address exists and is not managed by this connection; an admin of the organization"
+        " can link it",
+        scim_type="uniqueness",
+        link_request=LinkRequest(
+            id=change.id,
+            organization_id=connection.organization_id,
+            connection_id=connection.id,
+            account_id=account.id,
+            user_name=(change.resource or {}).get("userName", ""),
+            requested_at=change.received_at,
+        ),
+    )
 
 
 def former_accounts(

@@ -2,32 +2,107 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from contracts import Change, Outcome
-from provisioner.state import Account, Group, Link, Tombstone, User
+from contracts import Change, EventType, Json, MappingRequest, Outcome, SubjectType
+from provisioner.state import Account, GrantKey, Group, Hold, Link, LinkRequest, Tombstone, User
 from scim.errors import PreconditionFailed
 
 type Membership = tuple[UUID, UUID, str]  # group, member, type of the member
+type Leaving = tuple[UUID, UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What happened, before it is known to be committed; becomes a row of `events`."""
+
+    type: EventType
+    subject_type: SubjectType
+    subject_id: UUID
+    data: Json
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What a change does: the rows as they are afterwards, those that go, the memberships gained and lost.
 
-    A refusal or a no-op has an outcome only.
+    A refusal or a no-op has an outcome, and what it leaves for an admin to decide.
     """
 
     outcome: Outcome
     user: User | None = None
     removed_user: Tombstone | None = None
     account: Account | None = None
+    account_before: Account | None = None
     link: Link | None = None
+    unlinked: tuple[UUID, UUID] | None = None
+    """Connection and account."""
     groups: Sequence[Group] = ()
+    renamed_group: UUID | None = None
     removed_group: UUID | None = None
     joined: Sequence[Membership] = ()
-    left: Sequence[tuple[UUID, UUID]] = ()
+    left: Sequence[Leaving] = ()
     closed_connection: UUID | None = None
+    granted: Sequence[GrantKey] = ()
+    revoked: Sequence[GrantKey] = ()
+    applied_mappings: MappingRequest | None = None
+    active_users: int = 0
+    """How many active users the connection gained, or lost."""
+    deactivated_at: datetime | None = None
+    """The minute in which a deactivation counts for the guard."""
+    trips_guard: bool = False
+    hold: Hold | None = None
+    resolved_hold: tuple[UUID, str] | None = None
+    """Id and resolution."""
+    link_request: LinkRequest | None = None
+    rejected_link: tuple[UUID, UUID] | None = None
+    """Connection and account of a link request that is turned down."""
+    facts: Sequence[Fact] = ()
+
+    @property
+    def loses_roles(self) -> bool:
+        """Whether group grants may go with it."""
+        return bool(self.left or self.removed_user or self.removed_group or self.renamed_group)
+
+    @property
+    def gains_roles(self) -> bool:
+        """Whether group grants may come with it."""
+        return bool(self.joined or self.renamed_group)
+
+
+class Refused(Exception):
+    """A refusal that leaves something behind: a hold, a link request, an alarm."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        scim_type: str | None = None,
+        hold: Hold | None = None,
+        link_request: LinkRequest | None = None,
+        facts: Sequence[Fact] = (),
+        guard_tripped: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.scim_type = scim_type
+        self.detail = detail
+        self.hold = hold
+        self.link_request = link_request
+        self.facts = facts
+        self.guard_tripped = guard_tripped
+
+    def decision(self, change: Change) -> Decision:
+        """The outcome, and what is left behind."""
+        return Decision(
+            failed(change, self.status, self.scim_type, self.detail),
+            hold=self.hold,
+            link_request=self.link_request,
+            facts=self.facts,
+            trips_guard=self.guard_tripped,
+        )
 
 
 def succeeded(change: Change, status: int, resource: User | Group | None = None) -> Outcome:

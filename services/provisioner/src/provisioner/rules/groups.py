@@ -23,23 +23,24 @@ class Members:
     directory: Directory
     group_id: UUID
     joined: dict[UUID, str] = field(default_factory=dict)
-    left: set[UUID] = field(default_factory=set)
+    left: dict[UUID, str] = field(default_factory=dict)
 
     def add(self, member_id: UUID, member_type: str) -> None:
         if member_id in self.left:
-            self.left.remove(member_id)
+            del self.left[member_id]
         elif not self.directory.is_member(self.group_id, member_id):
             self.joined[member_id] = member_type
 
     def remove(self, member_id: UUID) -> None:
         if member_id in self.joined:
             del self.joined[member_id]
-        elif self.directory.is_member(self.group_id, member_id):
-            self.left.add(member_id)
+        elif member_type := self.directory.members(self.group_id).get(member_id):
+            self.left[member_id] = member_type
 
     def remove_all_but(self, kept: set[UUID]) -> None:
         self.joined = {member: kind for member, kind in self.joined.items() if member in kept}
-        self.left |= self.directory.members(self.group_id) - kept
+        members = self.directory.members(self.group_id)
+        self.left |= {member: kind for member, kind in members.items() if member not in kept}
 
     def __bool__(self) -> bool:
         return bool(self.joined or self.left)
@@ -63,6 +64,8 @@ def create(directory: Directory, connection: Connection, change: Change, applied
         created_at=change.received_at,
         last_modified=change.received_at,
         late_fingerprint=change.fingerprint if applied_at > change.deadline + LATE else None,
+        owns_name=(connection.id, resource["displayName"]) not in directory.borne_names,
+        name_version=connection.mappings_version,
     )
     require_unique(directory, group)
     members = members_after(directory, group, change.members or ())
@@ -73,7 +76,7 @@ def replace_(directory: Directory, connection: Connection, change: Change, _: da
     """PUT: the members named are all there are; without any the group is empty."""
     group = find(directory, connection, change)
     everybody = change.members or [MemberChange(op="replace", values=())]
-    return changed(directory, group, change, change.resource or {}, everybody)
+    return changed(directory, connection, group, change, change.resource or {}, everybody)
 
 
 def patch(directory: Directory, connection: Connection, change: Change, _: datetime) -> Decision:
@@ -81,26 +84,40 @@ def patch(directory: Directory, connection: Connection, change: Change, _: datet
     group = find(directory, connection, change)
     operations = operations_from_json(connection.group_type, change.patch or [])
     resource = apply_patch(connection.group_type, group.resource, operations)
-    return changed(directory, group, change, resource, change.members or ())
+    return changed(directory, connection, group, change, resource, change.members or ())
 
 
 def changed(
-    directory: Directory, group: Group, change: Change, resource: Json, member_changes: Sequence[MemberChange]
+    directory: Directory,
+    connection: Connection,
+    group: Group,
+    change: Change,
+    resource: Json,
+    member_changes: Sequence[MemberChange],
 ) -> Decision:
     """The group with this resource and these members; version and lastModified stay when nothing differs."""
     members = members_after(directory, group, member_changes)
     if resource == group.resource and not members:
         return Decision(succeeded(change, 200, group))
+    is_renamed = resource["displayName"] != group.display_name
     group = replace(
         group.touched(change.received_at),
+        owns_name=group.owns_name and not is_renamed,
+        name_version=connection.mappings_version if is_renamed else group.name_version,
         display_name=resource["displayName"],
         display_name_key=name_key(resource["displayName"]),
         external_id=resource.get("externalId"),
         resource=resource,
     )
     require_unique(directory, group)
-    left = [(group.id, member) for member in members.left]
-    return Decision(succeeded(change, 200, group), groups=[group], joined=_joined(members), left=left)
+    left = [(group.id, member, member_type) for member, member_type in members.left.items()]
+    return Decision(
+        succeeded(change, 200, group),
+        groups=[group],
+        renamed_group=group.id if is_renamed else None,
+        joined=_joined(members),
+        left=left,
+    )
 
 
 def delete(directory: Directory, connection: Connection, change: Change, _: datetime) -> Decision:
@@ -111,7 +128,7 @@ def delete(directory: Directory, connection: Connection, change: Change, _: date
         succeeded(change, 204),
         removed_group=group.id,
         groups=[parent.touched(change.received_at) for parent in parents],
-        left=[(parent.id, group.id) for parent in parents],
+        left=[(parent.id, group.id, "Group") for parent in parents],
     )
 
 
@@ -185,6 +202,7 @@ def touch(touched: Touched, change: Change) -> None:
         touched.leaving.add(change.resource_id)
     for resource in (change.resource, *({part["path"]: part.get("value")} for part in change.patch or ())):
         if isinstance(name := (resource or {}).get("displayName"), str):
+            touched.display_names.add((change.connection_id, name))
             touched.group_names.add((change.connection_id, fold_name(name)))
         if isinstance(external_id := (resource or {}).get("externalId"), str):
             touched.group_external_ids.add((change.connection_id, external_id))

@@ -7,17 +7,22 @@ from uuid import UUID
 
 import orjson
 
-from provisioner.state import Account, Connection, Directory, Group, Tombstone, Touched, User
+from contracts import FIRST_HASH
+from provisioner.rules.guard import WINDOW
+from provisioner.state import Account, Connection, Directory, Group, Guard, Role, Tombstone, Touched, User
 from provisioner.store.claims import Db
 from scim.schema import GROUP, USER, ResourceType, schema_from_json
 
 USER_COLUMNS = """u.id, u.connection_id, u.account_id, u.user_name, u.user_name_key, u.external_id, u.active,
-    u.resource, u.version, u.created_at, u.last_modified, u.late_fingerprint"""
+    u.resource, u.version, u.created_at, u.last_modified, u.late_fingerprint, u.deactivated_at"""
 TOMBSTONE_COLUMNS = "s.id, s.connection_id, s.account_id, s.user_name_key, s.external_id, s.deleted_at"
 ACCOUNT_COLUMNS = """a.id, a.organization_id, a.email, a.email_key, a.display_name, a.status = 'active' AS is_active,
     a.epoch, a.break_glass, a.created_at, a.updated_at"""
 GROUP_COLUMNS = """g.id, g.connection_id, g.display_name, g.display_name_key, g.external_id, g.resource, g.version,
-    g.created_at, g.last_modified, g.late_fingerprint"""
+    g.created_at, g.last_modified, g.late_fingerprint, g.owns_name, g.name_version"""
+
+# More admins than a batch can have changes: whoever is left out is not the last one.
+MANY_ADMINS = 2000
 
 # One round trip for the whole batch, as arrays of rows. The emails of users that exist are looked up too: any of them
 # may become the account's. The bounds on change ids let the planner skip the partitions of other days. How groups are
@@ -39,20 +44,23 @@ LOAD = f"""
             JOIN user_tombstones s ON s.connection_id = k.connection_id AND s.external_id = k.external_id
     ), found_accounts AS MATERIALIZED (
         SELECT {ACCOUNT_COLUMNS} FROM accounts a
-            WHERE a.id = ANY(ARRAY(SELECT account_id FROM found_users UNION SELECT account_id FROM found_tombstones))
+            WHERE a.id = ANY($24::uuid[]
+                             || ARRAY(SELECT account_id FROM found_users UNION SELECT account_id FROM found_tombstones))
         UNION
         SELECT {ACCOUNT_COLUMNS} FROM unnest($9::uuid[], $10::text[]) AS k(organization_id, email_key)
             JOIN accounts a ON a.organization_id = k.organization_id AND a.email_key = k.email_key
         UNION
         SELECT {ACCOUNT_COLUMNS} FROM found_users f JOIN connections c ON c.id = f.connection_id
-            JOIN accounts a ON a.organization_id = c.organization_id AND a.email_key = ANY(f.email_keys)
+            CROSS JOIN unnest(f.email_keys) AS k(email_key)
+            CROSS JOIN LATERAL (SELECT * FROM accounts WHERE organization_id = c.organization_id
+                                AND email_key = k.email_key OFFSET 0) AS a  -- looked up by both, never read through
     ), found_memberships AS MATERIALIZED (
-        SELECT m.group_id, m.member_id FROM memberships m WHERE m.member_id = ANY($11::uuid[])
+        SELECT m.group_id, m.member_id, m.member_type FROM memberships m WHERE m.member_id = ANY($11::uuid[])
         UNION ALL
-        SELECT m.group_id, m.member_id FROM unnest($12::uuid[], $13::uuid[]) AS k(group_id, member_id)
+        SELECT m.group_id, m.member_id, m.member_type FROM unnest($12::uuid[], $13::uuid[]) AS k(group_id, member_id)
             JOIN memberships m ON m.group_id = k.group_id AND m.member_id = k.member_id
         UNION ALL
-        SELECT m.group_id, m.member_id FROM memberships m WHERE m.group_id = ANY($14::uuid[])
+        SELECT m.group_id, m.member_id, m.member_type FROM memberships m WHERE m.group_id = ANY($14::uuid[])
     ), found_groups AS (
         SELECT {GROUP_COLUMNS} FROM groups g
             WHERE g.id = ANY($15::uuid[] || ARRAY(SELECT DISTINCT group_id FROM found_memberships))
@@ -69,8 +77,12 @@ LOAD = f"""
             ARRAY(SELECT t.id FROM tokens t
                   WHERE t.id = ANY($2::uuid[]) AND t.connection_id = c.id AND t.revoked_at IS NULL),
             (SELECT jsonb_agg(jsonb_build_array(e.resource_type, e.document) ORDER BY e.urn)
-             FROM extension_schemas e WHERE e.organization_id = o.id)
-        ) FROM connections c JOIN organizations o ON o.id = c.organization_id WHERE c.id = ANY($1::uuid[])
+             FROM extension_schemas e WHERE e.organization_id = o.id),
+            c.append_only, c.guard_users, c.guard_percent, c.guard_holds, c.guard_released_until, s.guard_tripped_at,
+            coalesce(s.active_users, 0), o.mappings_version
+        ) FROM connections c JOIN organizations o ON o.id = c.organization_id
+            LEFT JOIN connection_stats s ON s.connection_id = c.id
+            WHERE c.id = ANY($1::uuid[])
         ) AS connections,
         ARRAY(SELECT ROW(x.change_id, x.reply) FROM outcomes x
               WHERE x.change_id = ANY($3::uuid[]) AND x.change_id >= $20 AND x.change_id <= $21) AS replies,
@@ -89,12 +101,30 @@ LOAD = f"""
         ARRAY(SELECT ROW(m.group_id, m.member_id) FROM memberships m
               WHERE m.member_type = 'Group' AND m.group_id = ANY(ARRAY(
                   SELECT g.id FROM groups g WHERE g.version > 0 AND g.connection_id = ANY($23::uuid[] || ARRAY(
-                      SELECT nested.connection_id FROM groups nested WHERE nested.id = ANY($22::uuid[])))))) AS nested
+                      SELECT nested.connection_id FROM groups nested WHERE nested.id = ANY($22::uuid[])))))) AS nested,
+        ARRAY(SELECT ROW(r.id, r.organization_id, r.is_protected) FROM roles r WHERE r.id = ANY($25::uuid[])) AS roles,
+        ARRAY(SELECT ROW(g.account_id, g.role_id) FROM grants g
+              WHERE g.account_id = ANY($24::uuid[]) AND g.group_id IS NULL) AS grants,
+        ARRAY(SELECT ROW(k.organization_id, admin.*) FROM unnest($26::uuid[]) AS k(organization_id) CROSS JOIN LATERAL (
+                  SELECT a.id, a.status = 'active' FROM roles r
+                  JOIN grants g ON g.role_id = r.id JOIN accounts a ON a.id = g.account_id
+                  WHERE r.organization_id = k.organization_id AND r.is_protected LIMIT {MANY_ADMINS}
+              ) AS admin) AS admins,
+        ARRAY(SELECT ROW(d.connection_id, d.minute, d.users) FROM unnest($27::uuid[], $28::timestamptz[])
+              AS k(connection_id, since) JOIN deactivations d
+              ON d.connection_id = k.connection_id AND d.minute > k.since) AS deactivations,
+        ARRAY(SELECT ROW(h.user_id, h.id) FROM holds h
+              WHERE h.user_id = ANY($4::uuid[]) AND h.resolved_at IS NULL) AS holds,
+        ARRAY(SELECT ROW(n.connection_id, n.display_name)
+              FROM unnest($29::uuid[], $30::text[]) AS k(connection_id, name)
+              JOIN group_names n ON n.connection_id = k.connection_id
+                  AND n.display_name = k.name COLLATE "C") AS names,
+        (SELECT ROW(e.seq, e.hash) FROM events e WHERE e.chain = $31 ORDER BY e.seq DESC LIMIT 1) AS last_event
 """
 
 
-async def load(db: Db, touched: Touched) -> Directory:
-    """Everything that deciding the batch can ask for."""
+async def load(db: Db, touched: Touched, chain: int) -> Directory:
+    """Everything that deciding the batch can ask for; its events go to the end of `chain`."""
     row = await db.fetchrow(
         LOAD,
         list(touched.connections),
@@ -113,6 +143,13 @@ async def load(db: Db, touched: Touched) -> Directory:
         *_bounds(touched.changes),
         list(touched.members),
         list(touched.nesting()),
+        list(touched.accounts),
+        list(touched.roles),
+        list(touched.suspending),
+        list(touched.guarded),
+        [since - WINDOW for since in touched.guarded.values()],
+        *_columns(touched.display_names),
+        chain,
     )
     assert row is not None
     return Directory(
@@ -127,11 +164,19 @@ async def load(db: Db, touched: Touched) -> Directory:
         memberships=row["memberships"],
         member_types={(member[0], member[1]): member[2] for member in (*row["user_ids"], *row["group_ids"])},
         nested=row["nested"],
+        roles=[Role(*role) for role in row["roles"]],
+        grants=row["grants"],
+        admins=row["admins"],
+        deactivations=row["deactivations"],
+        holds=row["holds"],
+        borne_names=row["names"],
+        last_event=row["last_event"] or (0, FIRST_HASH),
     )
 
 
 def _connection(row: Sequence[Any]) -> Connection:
-    connection_id, organization_id, is_open, has_plan, link_existing_accounts, _, extensions = row
+    connection_id, organization_id, is_open, has_plan, link_existing_accounts, _, extensions, *settings = row
+    append_only, users, percent, holds, released_until, tripped_at, active_users, mappings_version = settings
     documents = [(resource_type, orjson.dumps(document)) for resource_type, document in extensions or ()]
     return Connection(
         connection_id,
@@ -139,6 +184,9 @@ def _connection(row: Sequence[Any]) -> Connection:
         is_open,
         has_plan,
         link_existing_accounts,
+        append_only,
+        Guard(users, percent, holds, released_until, tripped_at, active_users),
+        mappings_version,
         _extended(USER, tuple(document for name, document in documents if name == USER.name)),
         _extended(GROUP, tuple(document for name, document in documents if name == GROUP.name)),
     )

@@ -10,7 +10,11 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-INDEX = "CREATE INDEX accounts_organization_id_created_at_id_idx ON accounts (organization_id, created_at, id);"
+# Partial, so that only lists, which say `epoch >= 0`, use it: the provisioner plans once, on tables without statistics.
+INDEX = """
+    CREATE INDEX accounts_organization_id_created_at_id_idx ON accounts (organization_id, created_at, id)
+    WHERE epoch >= 0;
+"""
 
 
 def upgrade() -> None:
