@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from admin_api.cli import schema, setup
+from admin_api.cli import quarantine, schema, setup
 from admin_api.cli.frame import explain, keep_output_clean
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(setup.app)
 app.add_typer(schema.app, name="schema")
+app.add_typer(quarantine.app, name="quarantine")
 
 
 def main() -> None:

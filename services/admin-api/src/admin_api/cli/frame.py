@@ -24,6 +24,7 @@ from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from admin_api.changes import KafkaAway, NotConfirmed
 from admin_api.errors import ApiError, Unavailable, Validation
 from admin_api.settings import DatabaseSettings
 from admin_api.store.database import is_away, open_engine, root_of, transactions
@@ -122,7 +123,9 @@ def explain(error: Exception) -> Failure:
             return Failure(error.message)
         case TopicMismatch() | TopicRefused():
             return Failure(f"Kafka: {error}")
-        case KafkaError():
+        case NotConfirmed():
+            return Failure("Kafka: no broker has confirmed the record in time; it may be in the log")
+        case KafkaError() | KafkaAway():
             return Failure(f"Kafka: cannot reach a broker at KAFKA_BOOTSTRAP ({type(error).__name__})")
         case DBAPIError() | OSError() | asyncpg.PostgresError() | asyncpg.InterfaceError():
             return _explain_postgres(root_of(error))
