@@ -12,12 +12,28 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
 
 import directory
-from admin_api import accounts, auth, connections, holds, link_requests, mappings, roles
+from admin_api import (
+    access_report,
+    accounts,
+    auth,
+    connection_tokens,
+    connections,
+    drift_report,
+    holds,
+    link_requests,
+    mappings,
+    provisioning_log,
+    roles,
+    sync_status,
+    trail,
+)
 from admin_api.answers import answer_api_error, answer_http_error, answer_validation_error
 from admin_api.changes import Changes, Publisher
+from admin_api.drift_counts import DriftCounts
 from admin_api.edge import EDGE
 from admin_api.errors import ApiError
 from admin_api.failures import Failures
+from admin_api.log_ends import LogEnds
 from admin_api.passwords import Passwords
 from admin_api.service import Service
 from admin_api.settings import Settings
@@ -34,9 +50,15 @@ ROUTERS = (
     connections.router,
     roles.router,
     mappings.router,
+    sync_status.router,
+    connection_tokens.router,
     accounts.router,
     link_requests.router,
     holds.router,
+    provisioning_log.router,
+    trail.router,
+    access_report.router,
+    drift_report.router,
 )
 
 
@@ -84,6 +106,8 @@ async def open_service(settings: Settings, health: Health) -> AsyncIterator[Serv
         stack.callback(passwords.close)
         publisher = Publisher(settings.kafka())
         stack.push_async_callback(publisher.close)
+        log_ends = LogEnds(settings.kafka())
+        stack.push_async_callback(log_ends.close)
         transaction = transactions(engine)
         service = Service(
             transaction=transaction,
@@ -91,6 +115,8 @@ async def open_service(settings: Settings, health: Health) -> AsyncIterator[Serv
             failures=Failures(),
             publisher=publisher,
             changes=Changes(publisher, transaction),
+            log_ends=log_ends,
+            drift_counts=DriftCounts(),
             pepper=settings.pepper(),
             public_origin=origin_of(settings.public_url),
         )

@@ -53,6 +53,11 @@ async def verify_chain(chain: int, rows: AsyncGenerator[dict[str, Any]], at_leas
 def _fault(seq: int, previous: bytes, row: Mapping[str, Any]) -> str | None:
     if row["seq"] != seq + 1:
         return f"rows are missing from {seq + 1} on"
+    return fault_of(previous, row)
+
+
+def fault_of(previous: bytes, row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row behind the hash `previous`; None when it is as it was written."""
     event = EventRow(**{name: row[name] for name in _COLUMNS})
     # Blanked data is an erasure: the digest stands for what it was.
     if event.data is not None and digest_of(event.data) != row["digest"]:
