@@ -5,7 +5,7 @@ marked `last` reads what all of them left behind.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from e2e import stack as stacks
 from e2e.admin import Organization, another_organization, first_organization
+from e2e.collector import Collector, collecting
 from e2e.conformance import case_folders
 from e2e.player import Server, connect
 from e2e.scim import Scim
@@ -41,23 +42,30 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"NOT TESTED: the cases of {folder}, which is missing", yellow=True, bold=True)
 
 
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """Where the stacks that we start export their traces to, every one of them."""
+    with collecting() as collector:
+        yield collector
+
+
 @session_fixture
-async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
+async def stack(request: pytest.FixtureRequest, collector: Collector) -> AsyncIterator[Stack]:
     """The stack of STACK_JSON or of `make run`, if it answers; else one of our own."""
     if found := await stacks.find():
         yield found
         return
-    async with stacks.started(lambda: bool(request.session.testsfailed)) as own:
+    async with stacks.started(lambda: bool(request.session.testsfailed), collector.variables) as own:
         yield own
 
 
 @session_fixture
-async def chaos_stack(stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
+async def chaos_stack(stack: Stack, request: pytest.FixtureRequest, collector: Collector) -> AsyncIterator[Stack]:
     """A stack that we may break: never one that somebody else is running."""
     if stack.is_ours:
         yield stack
         return
-    async with stacks.started(lambda: bool(request.session.testsfailed)) as own:
+    async with stacks.started(lambda: bool(request.session.testsfailed), collector.variables) as own:
         yield own
 
 

@@ -1,11 +1,13 @@
-"""What must not be in any log, after everything that the tests did (P15)."""
+"""What must not be in any log, metric or trace, after everything that the tests did (P15)."""
 
 import re
 import uuid
 
 import pytest
 
+from e2e import metrics
 from e2e.admin import Organization
+from e2e.collector import Collector
 from e2e.scim import user
 from e2e.stack import Stack
 
@@ -33,6 +35,22 @@ async def test_p15_no_token_password_or_email_is_in_any_log(stack: Stack, organi
         assert not found, f"{name} holds {found}"
     for name, text in logs.items():
         assert EMAIL.findall(text) == [], name
+
+
+async def test_p15_no_token_password_email_or_name_is_in_any_metric_or_trace(
+    stack: Stack, organization: Organization, other_organization: Organization, collector: Collector
+):
+    canary = f"canary{uuid.uuid4().hex}"
+    await leave_traces(organization, canary)
+
+    scraped = (await metrics.scrape(stack)).encode()
+    everything = scraped + b"".join(collector.exports)
+
+    tokens = {organization.scim.token, organization.admin.session, other_organization.scim.token}
+    secrets = {*tokens, stack.document["adminPassword"], PASSWORD, canary, other_organization.name}
+    assert b"scim_gateway_request_duration_seconds" in scraped
+    assert [secret[:12] for secret in secrets if secret.encode() in everything] == []
+    assert EMAIL.findall(everything) == []
 
 
 async def leave_traces(organization: Organization, canary: str) -> None:

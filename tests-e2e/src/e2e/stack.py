@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,11 @@ class Stack:
     def logs(self) -> Path | None:
         """The folder with a log for each part, when the stack tells."""
         return Path(self.document["logs"]) if "logs" in self.document else None
+
+    @property
+    def metrics_urls(self) -> dict[str, str]:
+        """Where each service's metrics are, when the stack tells."""
+        return self._read().get("metricsUrls", {})
 
     @property
     def pepper_file(self) -> Path | None:
@@ -149,12 +154,18 @@ async def find() -> Stack | None:
 
 
 @asynccontextmanager
-async def started(has_failed: Callable[[], bool] = lambda: False) -> AsyncIterator[Stack]:
-    """A stack of our own on free ports; its folder stays when `has_failed` says so at the end, else it is deleted."""
+async def started(
+    has_failed: Callable[[], bool] = lambda: False, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Stack]:
+    """A stack of our own on free ports, whose services see `variables` too.
+
+    Its folder stays when `has_failed` says so at the end, else it is deleted.
+    """
     folder = Path(tempfile.mkdtemp(prefix="e2e-"))
     folder.chmod(0o711)  # Postgres runs as another user when we are root
     output = folder / "run.log"
-    environment = os.environ | {name: str(free_port()) for name in PORTS} | {"RUN_DIR": str(folder / "run")}
+    ports = {name: str(free_port()) for name in PORTS}
+    environment = os.environ | ports | {"RUN_DIR": str(folder / "run")} | dict(variables or {})
     with output.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "devstack", "run"),
