@@ -7,10 +7,10 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from chaos import disk, stack
-from chaos.run import Report
+from chaos import deaths, disk, stack
 from chaos.run import run as run_chaos
 from chaos.simulator.runs import Run, run, run_deaths
 from devstack.users import remove_linked
@@ -35,39 +35,60 @@ def main() -> int:
     running.add_argument("--writes", type=int, default=LEAST_WRITES, help="acknowledged writes that a run needs")
     running.add_argument("--mistake", choices=MISTAKES, help="plant a mistake into the provisioners; the run must fail")
     running.set_defaults(work=chaos)
+    dying = commands.add_parser("deaths", help="kill real processes between the publication of a create and its answer")
+    dying.add_argument("--number", type=int, default=50)
+    dying.set_defaults(work=die)
     arguments = parser.parse_args()
     return arguments.work(arguments)
 
 
 def chaos(arguments: argparse.Namespace) -> int:
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
+    print(f"seed {seed} (again with: make chaos SEED={seed} FAULTS={arguments.faults})", flush=True)
+    return on_a_stack(lambda running: run_seeds(running, seed, arguments), arguments.mistake)
+
+
+async def run_seeds(running: stack.Stack, seed: int, arguments: argparse.Namespace) -> bool:
+    """Whether no run has failed; the first that does is the last."""
+    for each in range(seed, seed + arguments.seeds):
+        report = await run_chaos(running, each, arguments.faults, arguments.writes)
+        print(report, flush=True)
+        if report.broken:
+            return False
+    return True
+
+
+def die(arguments: argparse.Namespace) -> int:
+    async def work(running: stack.Stack) -> bool:
+        died = await deaths.run(running, random.SystemRandom().randrange(10**6), arguments.number)
+        print(died)
+        return not died.broken
+
+    return on_a_stack(work)
+
+
+def on_a_stack(work: Callable[[stack.Stack], Awaitable[bool]], mistake: str | None = None) -> int:
+    """Exit code 0 when `work` says that all is well; else the logs stay."""
     has_disks = disk.separate()
     if not has_disks:
         print("no faults of full disks: mounts of our own are not allowed here (root would be)")
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
-    print(f"seed {seed} (again with: make chaos SEED={seed} FAULTS={arguments.faults})", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o711)  # Postgres runs as another user when we are root
-    failed = True
+
+    async def run() -> bool:
+        async with stack.running(folder / "run", has_disks=has_disks, bug=mistake) as running:
+            return await work(running)
+
+    is_well = False
     try:
-        failed = asyncio.run(run_seeds(folder, has_disks, seed, arguments))
+        is_well = asyncio.run(run())
     finally:
-        if failed:
-            print(f"logs: {folder}/run/logs")
-        else:
+        if is_well:
             remove_linked(folder / "run" / "postgres")
             shutil.rmtree(folder, ignore_errors=True)
-    return 1 if failed else 0
-
-
-async def run_seeds(folder: Path, has_disks: bool, seed: int, arguments: argparse.Namespace) -> bool:
-    """Whether a run has failed; the first that does is the last."""
-    async with stack.running(folder / "run", has_disks=has_disks, bug=arguments.mistake) as running:
-        for each in range(seed, seed + arguments.seeds):
-            report: Report = await run_chaos(running, each, arguments.faults, arguments.writes)
-            print(report, flush=True)
-            if report.broken:
-                return True
-    return False
+        else:
+            print(f"logs: {folder}/run/logs")
+    return 0 if is_well else 1
 
 
 def simulate(arguments: argparse.Namespace) -> int:

@@ -36,7 +36,8 @@ class Quality:
     """Not set: silent."""
 
     async def hold(self, size: int) -> None:
-        await asyncio.sleep(self.delay + (size / self.rate if self.rate else 0.0))
+        if seconds := self.delay + (size / self.rate if self.rate else 0.0):
+            await asyncio.sleep(seconds)
         await self.open.wait()
 
 
@@ -50,10 +51,14 @@ class Pair:
 
 
 class Proxy:
-    """Listens on `port`, forwards to `target`; `async with` opens and closes it."""
+    """Listens on `port`, forwards to `target`; `async with` opens and closes it.
 
-    def __init__(self, name: str, port: int, target: int) -> None:
+    `distance` is its latency in seconds when it behaves, each way.
+    """
+
+    def __init__(self, name: str, port: int, target: int, distance: float = 0.0) -> None:
         self.name = name
+        self._distance = distance
         self.port = port
         self._target = target
         self._ways = {way: Quality() for way in Way}
@@ -77,7 +82,7 @@ class Proxy:
     def heal(self) -> None:
         """Behave, from now on."""
         for quality in self._ways.values():
-            quality.delay = quality.rate = 0.0
+            quality.delay, quality.rate = self._distance, 0.0
             quality.open.set()
 
     def silence(self, *ways: Way) -> None:

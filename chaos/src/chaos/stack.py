@@ -28,6 +28,8 @@ GATEWAYS = ("gateway-1", "gateway-2")
 PROVISIONERS = ("provisioner-1", "provisioner-2")
 SERVERS = ("kafka", "postgres")
 ROLES = {"gateway": "scim_gateway", "provisioner": "scim_provisioner"}
+# Seconds each way between a provisioner and Postgres: most faults then find a batch between its steps.
+DISTANCE = 0.015
 ORGANIZATIONS = 4  # on different partitions, most probably, so that both provisioners have work
 SCIM_PATH = "/api/auth/scim/v2"
 PORTS = 60  # of one stack
@@ -92,7 +94,10 @@ class Stack:
         self.proxies: dict[tuple[str, str], Proxy] = {}
         for service, (listens, seen) in kafka_ports.items():
             self.proxies[service, "kafka"] = Proxy(f"{service} - kafka", seen, listens)
-            self.proxies[service, "postgres"] = Proxy(f"{service} - postgres", next(ports), self.postgres.port)
+            distance = DISTANCE if service in PROVISIONERS else 0.0
+            self.proxies[service, "postgres"] = Proxy(
+                f"{service} - postgres", next(ports), self.postgres.port, distance
+            )
         self.parts: dict[str, Part] = {"kafka": self.kafka, "postgres": self.postgres}
         self.tenants: list[Tenant] = []
 
