@@ -17,6 +17,8 @@ OUTCOME_VERSION = 1
 # Headers of a record on `scim.changes` and `scim.outcomes`.
 CHANGE_ID_HEADER = "change-id"
 TRACEPARENT_HEADER = "traceparent"
+# Header field of the HTTP answer to a preview: by it the outcome is found, which says more than SCIM can.
+PREVIEW_HEADER = "Directory-Change-Id"
 
 Json = dict[str, Any]
 

@@ -17,7 +17,7 @@ from scim_gateway.auth import Connection, Scope, authenticate
 from scim_gateway.body import read_body
 from scim_gateway.gateway import Gateway, gateway_of
 from scim_gateway.masking import summarize
-from scim_gateway.resources import etag, template
+from scim_gateway.resources import etag, note_preview, template
 from scim_gateway.served import Served
 from servicekit.ids import uuid7
 
@@ -56,6 +56,7 @@ async def bulk(request: Request) -> Response:
         changes=parts,
         fail_on_errors=parsed.fail_on_errors,
     )
+    note_preview(request, change)
     outcome = await gateway.changes.submit(change)
     if outcome.status >= 400:
         raise error_of(outcome.status, outcome.scim_type, outcome.detail or "The bulk request was refused.")

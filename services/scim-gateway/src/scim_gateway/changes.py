@@ -61,6 +61,8 @@ class Changes:
     ) -> Change:
         """A change received now; `content` is what its operation needs (`resource`, `patch`, `members`, `if_match`)."""
         received_at = datetime.now(UTC)
+        if connection.is_preview:
+            content = {**content, "version": 2, "dry_run": True}
         return Change(
             id=uuid7(),
             organization_id=connection.organization_id,

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contracts import PREVIEW_HEADER
 from scim.errors import InvalidSyntax, ScimError, Unauthorized, UnsupportedMediaType, error_of
 from scim_gateway.answers import error_response
 from scim_gateway.metrics import REQUESTS
@@ -19,6 +20,7 @@ log = structlog.get_logger()
 MAX_URL_BYTES = 8 * 1024
 MAX_HEADERS = 64
 ROUTE = "scim_gateway.route"  # scope key: the template of the endpoint that answered
+PREVIEWED = "scim_gateway.previewed"  # scope key: the id of the change that was only rehearsed
 
 _ONCE = frozenset((b"authorization", b"host", b"content-length", b"content-type", b"transfer-encoding", b"if-match"))
 _HOST = re.compile(rb"[A-Za-z0-9._:\[\]-]*")
@@ -83,6 +85,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if change_id := scope.get(PREVIEWED):
+                    message["headers"].append((PREVIEW_HEADER.lower().encode(), str(change_id).encode()))
             await send(message)
 
         try:

@@ -21,6 +21,7 @@ from scim_gateway.answers import Answer, StreamedResponse, json_response
 from scim_gateway.auth import Connection, Scope, authenticate
 from scim_gateway.body import apart, read_body
 from scim_gateway.cursors import Walk, asked_by
+from scim_gateway.edge import PREVIEWED
 from scim_gateway.endpoints import hold
 from scim_gateway.gateway import Gateway, gateway_of, served_of
 from scim_gateway.masking import summarize
@@ -268,6 +269,7 @@ async def change(
 async def submit(request: Request, served: Served, projection: Projection, change: Change) -> Response:
     """Submit a change and answer with its outcome; raises the ScimError that the outcome stands for."""
     gateway = gateway_of(request)
+    note_preview(request, change)
     outcome = await gateway.changes.submit(change)
     if outcome.status >= 400:
         raise error_of(outcome.status, outcome.scim_type, outcome.detail or "The change was refused.")
@@ -286,6 +288,12 @@ async def submit(request: Request, served: Served, projection: Projection, chang
     return json_response(rendered(gateway, served, stored, projection), outcome.status, headers)
 
 
+def note_preview(request: Request, change: Change) -> None:
+    """Have the answer say which change it was, when it only rehearses one."""
+    if change.dry_run:
+        request.scope[PREVIEWED] = change.id
+
+
 async def with_related(
     gateway: Gateway, served: Served, projection: Projection, change: Change, stored: Stored
 ) -> tuple[Stored, Projection]:
@@ -294,6 +302,8 @@ async def with_related(
     The change is done: when Postgres cannot be asked, the answer goes without them.
     """
     attribute, table = served.table.relation.attribute, served.table
+    if change.dry_run:  # Postgres has them as they are, not as they would be
+        return stored, Projection(projection.included, projection.excluded | {attribute})
     is_new_user = change.operation is Operation.CREATE and change.members is None and stored.id == change.resource_id
     if is_new_user or not projection.wants(attribute):
         return stored, projection
