@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -59,6 +60,13 @@ async def new_group(world: World, connection_id: str, name: str) -> UUID:
     return group_id
 
 
+async def row_of(world: World, query: str, *values: Any) -> asyncpg.Record:
+    """The one row that there must be."""
+    row = await world.db.fetchrow(query, *values)
+    assert row is not None
+    return row
+
+
 async def test_a_mapping_is_made_listed_and_deleted(world: World) -> None:
     admin = await admin_with_role(world)
     organization = await organization_of(admin)
@@ -70,7 +78,8 @@ async def test_a_mapping_is_made_listed_and_deleted(world: World) -> None:
     listed = (await admin.get(MAPPINGS)).json()
     assert listed == {"groupMappings": [made], "nextCursor": None}
     assert (await admin.get(f"{MAPPINGS}/{made['id']}")).json() == made
-    version = await world.db.fetchval("SELECT mappings_version FROM organizations WHERE id = $1", organization)
+    found = await row_of(world, "SELECT mappings_version FROM organizations WHERE id = $1", organization)
+    version = found["mappings_version"]
     deleted = await admin.delete(f"{MAPPINGS}/{made['id']}")
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert_refused(await admin.delete(f"{MAPPINGS}/{made['id']}"), 404, "not_found")
@@ -178,9 +187,9 @@ async def test_t14_a_protected_role_is_mapped_only_with_an_explicit_word(world: 
     assert made.status_code == 201
     shape = made.json()
     assert (shape["isProtected"], shape["matchingGroups"], shape["unconfirmedGroups"]) == (True, 1, 0)
-    row = await world.db.fetchrow("SELECT * FROM group_mappings WHERE id = $1", UUID(shape["id"]))
+    row = await row_of(world, "SELECT * FROM group_mappings WHERE id = $1", UUID(shape["id"]))
     assert row["group_ids"] == [group]
-    event = await world.db.fetchrow("SELECT * FROM events WHERE subject_id = $1", UUID(shape["id"]))
+    event = await row_of(world, "SELECT * FROM events WHERE subject_id = $1", UUID(shape["id"]))
     assert event["actor"] == row["created_by"] == shape["createdBy"]
     assert json.loads(event["data"])["after"]["isProtected"] is True
 
@@ -209,7 +218,7 @@ async def test_t18_who_maps_a_group_is_in_the_audit_trail_which_is_one_chain(wor
 
     made = await create(admin)
 
-    event = await world.db.fetchrow("SELECT * FROM events WHERE subject_id = $1", UUID(made["id"]))
+    event = await row_of(world, "SELECT * FROM events WHERE subject_id = $1", UUID(made["id"]))
     assert event["chain"] == -1
     assert event["actor"].startswith("account:")
     before = await world.db.fetchval("SELECT hash FROM events WHERE chain = -1 AND seq = $1", event["seq"] - 1)

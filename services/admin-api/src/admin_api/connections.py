@@ -15,12 +15,15 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from admin_api import audit
+from admin_api.audit import Act, Subject
 from admin_api.changes import KafkaAway, delete_connection
+from admin_api.connection_tokens import record_issued
 from admin_api.errors import Forbidden, NotFound
 from admin_api.principals import Admin, Principal
 from admin_api.providers import check_provider_id, is_provider_id
 from admin_api.service import Service, ServiceOf
-from admin_api.store import connections
+from admin_api.store import connections, mappings
 from admin_api.tokens import issue_token, open_connection
 from directory.tables import Connection, Token
 
@@ -52,6 +55,7 @@ async def generate_token(body: ConnectionName, principal: Admin, service: Servic
         now = datetime.now(UTC)
         connection = await open_connection(db, organization_id, body.provider_id, now)
         issued = await issue_token(db, connection, service.pepper, now)
+        await record_issued(db, principal, issued)
     log.info("token.issued", connection_id=str(connection.id), token_id=str(issued.token.id))
     return {
         "scimToken": issued.secret,
@@ -93,26 +97,47 @@ async def get_connection(
 async def delete(body: ConnectionName, principal: Admin, service: ServiceOf) -> dict[str, Any]:
     """End the connection and its tokens; the provisioner removes its users and groups, the accounts stay."""
     organization_id = own_organization(principal, body.organization_id)
+    if not is_provider_id(body.provider_id):
+        raise NotFound(_UNKNOWN)
+    async with service.transaction() as db:
+        connection = await connections.find_connection(db, organization_id, body.provider_id)
+    if connection is None:
+        raise NotFound(_UNKNOWN)
+    await close_connection(service, principal, connection.id)
+    return {"success": True}
+
+
+async def close_connection(service: Service, principal: Principal, connection_id: UUID) -> None:
+    """End the connection; raises NotFound. Done when it is in Postgres: the provisioner hears of it now or later."""
     now = datetime.now(UTC)
-    connection = await mark_deleted(service, organization_id, body.provider_id, now)
+    connection = await _mark_deleted(service, principal, connection_id, now)
     log.info("connection.deleted", connection_id=str(connection.id))
     try:
         await service.publisher.publish(delete_connection(connection, principal.actor, now))
     except KafkaAway as error:
         # Deleted it is; the sweep tells the provisioner.
         log.warning("connection.deletion.postponed", connection_id=str(connection.id), error=str(error))
-    return {"success": True}
 
 
-async def mark_deleted(service: Service, organization_id: UUID, provider_id: str, now: datetime) -> Connection:
-    """The connection, deleted and committed; raises NotFound."""
-    if not is_provider_id(provider_id):
-        raise NotFound(_UNKNOWN)
+async def _mark_deleted(service: Service, principal: Principal, connection_id: UUID, now: datetime) -> Connection:
+    organization_id = principal.organization.id
     async with service.transaction() as db:
-        connection = await connections.lock_connection(db, organization_id, provider_id)
+        connection = await connections.lock_open(db, organization_id, connection_id)
         if connection is None:
-            raise NotFound(_UNKNOWN)
+            raise NotFound
         await connections.mark_deleted(db, connection.id, now)
+        if await mappings.has_mappings_of(db, connection.id):
+            version = await mappings.raise_version(db, organization_id)
+            await mappings.mark_connection_deleted(db, connection.id, version, now)
+        await audit.record(
+            db,
+            organization_id,
+            principal.actor,
+            Act.CONNECTION_DELETED,
+            (Subject.CONNECTION, connection.id),
+            {"before": {"providerId": connection.provider_id}},
+            connection_id=connection.id,
+        )
     return connection
 
 

@@ -6,7 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from admin_api.changes import Changes, Publisher
+from admin_api.drift_counts import DriftCounts
 from admin_api.failures import Failures
+from admin_api.log_ends import LogEnds
 from admin_api.passwords import Passwords
 from admin_api.store.database import Transaction
 
@@ -20,6 +22,8 @@ class Service:
     failures: Failures
     publisher: Publisher
     changes: Changes
+    log_ends: LogEnds
+    drift_counts: DriftCounts
     pepper: bytes
     public_origin: str
 

@@ -1,6 +1,6 @@
 """Issuing a connection's tokens: minted here, kept as digests, at most two live at a time (threats T44, T45, T48)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -13,6 +13,19 @@ from directory.tables import Connection, Token
 from servicekit import bearer
 
 MAX_LIVE_TOKENS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a token is to be; without `expires_at` it lives until it is revoked."""
+
+    label: str = ""
+    scopes: list[str] = field(default_factory=lambda: ["read", "write"])
+    expires_at: datetime | None = None
+
+    @property
+    def previews(self) -> bool:
+        return self.scopes == ["preview"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +46,13 @@ async def open_connection(db: AsyncSession, organization_id: UUID, provider_id: 
     return connection
 
 
-async def issue_token(db: AsyncSession, connection: Connection, pepper: bytes, now: datetime) -> Issued:
-    """One more token for the locked connection; raises Conflict when it has two."""
-    live = await connections.list_live_tokens(db, [connection.id], now)
+async def issue_token(
+    db: AsyncSession, connection: Connection, pepper: bytes, now: datetime, terms: Terms | None = None
+) -> Issued:
+    """One more token for the locked connection; raises Conflict when it has two of the kind, previewing or not."""
+    terms = terms or Terms()
+    tokens = await connections.list_live_tokens(db, [connection.id], now)
+    live = [token for token in tokens if (token.scopes == ["preview"]) == terms.previews]
     if len(live) >= MAX_LIVE_TOKENS:
         raise Conflict(
             f"connection {connection.provider_id!r} has {MAX_LIVE_TOKENS} live tokens, ending in "
@@ -48,6 +65,9 @@ async def issue_token(db: AsyncSession, connection: Connection, pepper: bytes, n
         digest=bearer.digest(pepper, SCIM_TOKEN, secret),
         hint=bearer.hint(secret),
         created_at=now,
+        expires_at=terms.expires_at,
+        label=terms.label,
+        scopes=terms.scopes,
     )
     await connections.insert_token(db, token)
     return Issued(secret, token, connection)

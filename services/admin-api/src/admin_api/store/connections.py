@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, exists, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -12,10 +13,21 @@ from sqlmodel import col
 from directory.tables import Connection, Group, Token, User
 
 
-async def list_connections(db: AsyncSession, organization_id: UUID) -> Sequence[Connection]:
+async def list_connections(db: AsyncSession, organization_id: UUID) -> list[Connection]:
     """The organization's connections, oldest first."""
     statement = select(Connection).where(*_open(organization_id))
-    return (await db.execute(statement.order_by(col(Connection.created_at), col(Connection.id)))).scalars().all()
+    return list(await db.scalars(statement.order_by(col(Connection.created_at), col(Connection.id))))
+
+
+async def find_open(db: AsyncSession, organization_id: UUID, connection_id: UUID) -> Connection | None:
+    """The organization's connection of this id."""
+    return (await db.execute(_of_id(organization_id, connection_id))).scalar_one_or_none()
+
+
+async def lock_open(db: AsyncSession, organization_id: UUID, connection_id: UUID) -> Connection | None:
+    """As `find_open`, and nobody else changes it, gives it tokens or deletes it until the transaction ends."""
+    statement = _of_id(organization_id, connection_id).with_for_update()
+    return (await db.execute(statement)).scalar_one_or_none()
 
 
 async def find_connection(db: AsyncSession, organization_id: UUID, provider_id: str) -> Connection | None:
@@ -82,6 +94,33 @@ async def list_live_tokens(db: AsyncSession, connection_ids: Sequence[UUID], now
         or_(col(Token.expires_at).is_(None), col(Token.expires_at) > now),
     )
     return (await db.execute(statement.order_by(col(Token.created_at), col(Token.id)))).scalars().all()
+
+
+async def list_tokens(
+    db: AsyncSession, connection_id: UUID, after: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Token]:
+    """All tokens, newest first, behind `after`."""
+    statement = select(Token).where(col(Token.connection_id) == connection_id)
+    if after is not None:
+        statement = statement.where(tuple_(col(Token.created_at), col(Token.id)) < after)
+    ordered = statement.order_by(col(Token.created_at).desc(), col(Token.id).desc())
+    return (await db.scalars(ordered.limit(limit))).all()
+
+
+async def find_token(db: AsyncSession, connection_id: UUID, token_id: UUID) -> Token | None:
+    """The connection's token as it is in the database, whatever its state."""
+    statement = select(Token).where(col(Token.connection_id) == connection_id, col(Token.id) == token_id)
+    return (await db.execute(statement, execution_options={"populate_existing": True})).scalar_one_or_none()
+
+
+async def set_token(db: AsyncSession, token_id: UUID, **values: Any) -> None:
+    await db.execute(
+        update(Token).where(col(Token.id) == token_id).values(**values).execution_options(synchronize_session=False)
+    )
+
+
+def _of_id(organization_id: UUID, connection_id: UUID) -> Select[Connection]:
+    return select(Connection).where(*_open(organization_id), col(Connection.id) == connection_id)
 
 
 def _open(organization_id: UUID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
