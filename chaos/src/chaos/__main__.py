@@ -83,7 +83,7 @@ def on_a_stack(work: Callable[[stack.Stack], Awaitable[bool]], mistake: str | No
     try:
         is_well = asyncio.run(run())
     finally:
-        if is_well:
+        if is_well or mistake:
             remove_linked(folder / "run" / "postgres")
             shutil.rmtree(folder, ignore_errors=True)
         else:

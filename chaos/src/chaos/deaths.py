@@ -1,7 +1,8 @@
 """Processes that die between the publication of a create and its answer; the identity provider sends it again (P2, P3).
 
 The provisioners are frozen, so that the change lies in the log and cannot be answered; then a gateway, the
-provisioners, or all of them are killed. The create is repeated until it is answered: 201, or 409 and a user that can be found.
+provisioners, or all of them are killed. The create is repeated until it is answered: 201, or 409 and a user that can
+be found.
 """
 
 import asyncio

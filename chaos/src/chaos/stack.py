@@ -143,15 +143,18 @@ class Stack:
         operate = partial(run_once, "directory-sync", variables=owner, log=log)
         await operate("migrate")
         await operate("topics")
-        for number in range(ORGANIZATIONS):
-            made = json.loads(
-                await operate(
-                    *("bootstrap", "--json", "--organization", f"Organization {number}"),
-                    *("--email", f"admin-{number}@example.com", "--password-file", str(secret("admin_password"))),
-                    *("--provider-id", "okta"),
-                )
+        bootstrap = partial(
+            operate,
+            *("bootstrap", "--json", "--password-file", str(secret("admin_password")), "--provider-id", "okta"),
+        )
+        made = await asyncio.gather(
+            *(
+                bootstrap("--organization", f"Organization {number}", "--email", f"admin-{number}@example.com")
+                for number in range(ORGANIZATIONS)
             )
-            self.tenants.append(Tenant(made["organizationId"], made["connectionId"], made["scimToken"]))
+        )
+        for each in map(json.loads, made):
+            self.tenants.append(Tenant(each["organizationId"], each["connectionId"], each["scimToken"]))
         db = await asyncpg.connect(self.postgres.dsn)
         await db.execute(WATCH)
         await db.close()
