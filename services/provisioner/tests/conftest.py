@@ -12,7 +12,16 @@ import asyncpg
 import orjson
 import pytest_asyncio
 
-from contracts import CHANGES, Change, Operation, Outcome, ResourceType
+from contracts import (
+    CHANGES,
+    NO_CONNECTION,
+    AccountRequest,
+    Change,
+    MappingRequest,
+    Operation,
+    Outcome,
+    ResourceType,
+)
 from provisioner.batch import Record, Results
 from provisioner.engine import Engine
 from provisioner.service import PLANNED_ONCE
@@ -127,6 +136,73 @@ class World:
 
     def delete(self, user_id: UUID, **fields: Any) -> Change:
         return self.change(Operation.DELETE, user_id, **fields)
+
+    def account_change(self, account_id: UUID | None = None, **request: Any) -> Change:
+        """What an admin asks of an account; without an id, a new one."""
+        operation = Operation.PATCH if account_id else Operation.CREATE
+        return self.admin_change(operation, ResourceType.ACCOUNT, account_id, account=AccountRequest(**request))
+
+    def apply_mappings(self, name: str | None = None, *, dry_run: bool | None = None, **request: Any) -> Change:
+        mapping = MappingRequest(scim_group_name=name, **request)
+        return self.admin_change(Operation.APPLY, ResourceType.GROUP_MAPPING, mapping=mapping, dry_run=dry_run)
+
+    def admin_change(
+        self, operation: Operation, resource_type: ResourceType, resource_id: UUID | None = None, **fields: Any
+    ) -> Change:
+        named = {"connection_id": NO_CONNECTION, "token_id": None, "actor": "account:admin", "version": 2}
+        return self.change(operation, resource_id, resource_type=resource_type, **(named | fields))
+
+    async def add_role(self, name: str) -> UUID:
+        role_id = new_id()
+        await self.owner.execute(
+            "INSERT INTO roles (id, organization_id, name, built_in) VALUES ($1, $2, $3, $3 = 'admin')",
+            role_id,
+            self.organization_id,
+            name,
+        )
+        return role_id
+
+    async def map_group(self, name: str, role_id: UUID, **columns: Any) -> UUID:
+        """A group mapping, as admin-api makes it."""
+        mapping_id = new_id()
+        await self.owner.execute(
+            "WITH raised AS (UPDATE organizations SET mappings_version = mappings_version + 1 WHERE id = $2"
+            " RETURNING mappings_version)"
+            " INSERT INTO group_mappings (id, organization_id, connection_id, scim_group_name, role_id, group_ids,"
+            " created_version, created_by, created_at)"
+            " SELECT $1, $2, $3, $4, $5, $6, mappings_version, 'test', now() FROM raised",
+            mapping_id,
+            self.organization_id,
+            columns.get("connection_id"),
+            name,
+            role_id,
+            columns.get("group_ids", []),
+        )
+        return mapping_id
+
+    async def unmap(self, mapping_id: UUID) -> None:
+        await self.owner.execute(
+            "WITH raised AS (UPDATE organizations SET mappings_version = mappings_version + 1 WHERE id = $2"
+            " RETURNING mappings_version)"
+            " UPDATE group_mappings SET deleted_at = now(), deleted_version = mappings_version FROM raised"
+            " WHERE group_mappings.id = $1",
+            mapping_id,
+            self.organization_id,
+        )
+
+    async def grants(self) -> set[tuple[UUID, UUID, UUID | None]]:
+        """Account, role and group of all grants."""
+        rows = await self.owner.fetch("SELECT account_id, role_id, group_id FROM grants")
+        return {tuple(row) for row in rows}
+
+    async def roles_of(self, *user_ids: UUID) -> list[list[str]]:
+        """The names of the roles of each user's account, sorted, once for each source."""
+        rows = await self.owner.fetch(
+            "SELECT u.id, r.name FROM users u JOIN grants g USING (account_id) JOIN roles r ON r.id = g.role_id"
+            " WHERE u.id = ANY($1::uuid[])",
+            user_ids,
+        )
+        return [sorted(row["name"] for row in rows if row["id"] == user_id) for user_id in user_ids]
 
     def records(self, items: Sequence[Change | bytes]) -> list[Record]:
         return [

@@ -39,7 +39,7 @@ def permit(directory: Directory, connection: Connection, change: Change, user: U
     facts = alarm(directory, connection, change)
     if holds_back(connection, change.received_at):
         hold = Hold(
-            id=change.id,
+            id=directory.open_holds.get(user.id, change.id),
             organization_id=connection.organization_id,
             connection_id=connection.id,
             user_id=user.id,
