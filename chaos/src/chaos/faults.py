@@ -33,6 +33,7 @@ def catalogue(stack: Stack) -> list[Fault]:
         *(Fault(f"restart {part}", restarted(part), (0.5,)) for part in (*GATEWAYS, *PROVISIONERS, *SERVERS)),
         Fault("kill -9 a backend of postgres", backend_killed, (0.5,)),
     ]
+    faults += [Fault(f"cut {name} off", cut_off(name), (2.0, 9.0, 12.0)) for name in (*GATEWAYS, *PROVISIONERS)]
     for near, far in stack.proxies:
         path = f"{near} - {far}"
         faults += [
@@ -50,12 +51,15 @@ def catalogue(stack: Stack) -> list[Fault]:
 
 
 def chosen(stack: Stack, dice: random.Random) -> Iterator[list[Fault]]:
-    """One fault or a pair at a time, without end: every kind equally often, in an order that the seed draws."""
+    """One fault or a pair at a time, without end, in an order that the seed draws.
+
+    Every kind comes equally often, but those of a single path, which are many, half as often as the others.
+    """
     kinds: dict[str, list[Fault]] = {}
     for fault in catalogue(stack):
         kinds.setdefault(kind_of(fault), []).append(fault)
     while True:
-        bag = list(kinds)
+        bag = [kind for kind in kinds for _ in range(1 if " - " in kind else 2)]
         dice.shuffle(bag)
         while bag:
             together = [dice.choice(kinds[bag.pop()])]
@@ -115,6 +119,22 @@ def frozen(part: str) -> Injection:
             yield
         finally:
             signal_family(stack.parts[part], signal.SIGCONT)
+
+    return inject
+
+
+def cut_off(name: str) -> Injection:
+    """Silence on all paths of one service: it works on alone, and others take its place."""
+
+    async def inject(stack: Stack) -> AsyncIterator[None]:
+        proxies = [proxy for (near, _), proxy in stack.proxies.items() if near == name]
+        for proxy in proxies:
+            proxy.silence(*BOTH)
+        try:
+            yield
+        finally:
+            for proxy in proxies:
+                proxy.heal()
 
     return inject
 
