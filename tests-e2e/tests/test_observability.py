@@ -1,5 +1,6 @@
 """Metrics and traces of the running stack: there, complete, and bounded whatever its users do (threat T66)."""
 
+import re
 import uuid
 
 import httpx
@@ -9,7 +10,7 @@ from e2e import metrics
 from e2e.admin import Organization
 from e2e.collector import Collector, Span
 from e2e.scim import Scim, client, new_name, user
-from e2e.stack import Stack, until
+from e2e.stack import HOUSE, Stack, until
 
 pytestmark = pytest.mark.last
 
@@ -48,6 +49,16 @@ async def test_every_metric_of_a_dashboard_or_an_alert_is_scraped(
     there = {name for name, _ in await metrics.series(measured)} | recorded
 
     assert {where: names for where, query in queries.items() if (names := metrics.names_of(query) - there)} == {}
+
+
+async def test_every_metric_of_ours_is_documented(measured: Stack):
+    text = (HOUSE / "docs" / "observability.md").read_text()
+    endings = tuple(re.findall(r"`…(\w+)`", text))
+
+    ours = {name for name in re.findall(r"^# TYPE (\w+) ", await metrics.scrape(measured), re.M) if "_" in name}
+
+    undocumented = {name for name in ours if f"`{name}`" not in text and not name.endswith(endings)}
+    assert {name for name in undocumented if not name.startswith(("python_", "process_"))} == set()
 
 
 async def test_t66_metrics_are_not_on_the_port_that_clients_reach(measured: Stack, scim: Scim):
