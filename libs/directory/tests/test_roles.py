@@ -72,6 +72,7 @@ MAY = {
         "roles": WRITE | {"DELETE"},
         "group_mappings": WRITE | {"DELETE"},
         "api_keys": WRITE,
+        "identities": {"SELECT", "INSERT", "DELETE"},
         "events": {"SELECT", "INSERT"},
         "group_names": READ,
         "holds": READ,

@@ -140,6 +140,17 @@ class Credential(SQLModel, table=True):
     updated_at: datetime
 
 
+class Identity(SQLModel, table=True):
+    """Whom an OpenID provider means by a subject; a person may have accounts in several organizations."""
+
+    __tablename__ = "identities"
+
+    issuer: str = Field(primary_key=True, sa_type=KEY)
+    subject: str = Field(primary_key=True, sa_type=KEY)
+    account_id: UUID = Field(primary_key=True, foreign_key="accounts.id")
+    created_at: datetime
+
+
 class Session(SQLModel, table=True):
     """A sign-in; valid while its epoch is the account's."""
 
