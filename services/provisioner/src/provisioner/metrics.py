@@ -53,6 +53,7 @@ class Attempt:
         FLUSH.observe((committed - self._decided) / 1e9)
         RECORDS.observe(len(run))
         QUARANTINED.inc(len(results.poison))
+        GUARD_TRIPS.inc(len(results.tripped))
         for change, outcome, _ in results.decided:
             _counter(change.resource_type.value, change.operation.value, outcome.status).inc()
             AGE.observe(max(0.0, committed / 1e9 - change.received_at.timestamp()))
