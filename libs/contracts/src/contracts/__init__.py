@@ -21,16 +21,34 @@ from contracts.changes import (
     RequestSummary,
     ResourceType,
 )
-from contracts.events import EVENTS_CHAIN_OF_ADMIN, FIRST_HASH, EventRow, EventType, SubjectType, chained, digest_of
+from contracts.events import (
+    EVENT_CONTENT_TYPE,
+    EVENT_ISSUER,
+    EVENT_VERSION,
+    EVENTS_CHAIN_OF_ADMIN,
+    FIRST_HASH,
+    Event,
+    EventRow,
+    EventType,
+    SecurityEvent,
+    SubjectId,
+    SubjectType,
+    chained,
+    digest_of,
+)
 from contracts.tokens import SCIM_TOKEN
-from contracts.topics import CHANGES, DEAD_LETTERS, MAX_RECORD_BYTES, OUTCOMES, TOPICS, Topic
+from contracts.topics import CHANGES, DEAD_LETTERS, EVENTS, MAX_RECORD_BYTES, OUTCOMES, TOPICS, Topic
 
 __all__ = [
     "CHANGES",
     "CHANGE_ID_HEADER",
     "CHANGE_VERSION",
     "DEAD_LETTERS",
+    "EVENTS",
     "EVENTS_CHAIN_OF_ADMIN",
+    "EVENT_CONTENT_TYPE",
+    "EVENT_ISSUER",
+    "EVENT_VERSION",
     "FIRST_HASH",
     "MAX_EFFECTS",
     "MAX_RECORD_BYTES",
@@ -44,6 +62,7 @@ __all__ = [
     "AccountRequest",
     "Change",
     "Effects",
+    "Event",
     "EventRow",
     "EventType",
     "GrantEffect",
@@ -55,6 +74,8 @@ __all__ = [
     "Refusal",
     "RequestSummary",
     "ResourceType",
+    "SecurityEvent",
+    "SubjectId",
     "SubjectType",
     "Topic",
     "chained",

@@ -5,8 +5,10 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
+
+from contracts.changes import Json, Message
 
 EVENTS_CHAIN_OF_ADMIN = -1
 """The chain of what admin-api writes itself; every other chain is a partition of `scim.changes`."""
@@ -43,6 +45,53 @@ class SubjectType(StrEnum):
     GROUP = "Group"
     CONNECTION = "Connection"
     ORGANIZATION = "Organization"
+
+
+EVENT_VERSION = 1
+EVENT_ISSUER = "urn:directory-sync"
+EVENT_CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
+"""The header `content-type` of a record on `directory.events`."""
+
+
+class SubjectId(Message):
+    """Whom a security event is about: `format` "scim" with the `uri` of a resource, or "opaque" with an `id`."""
+
+    format: Literal["scim", "opaque"]
+    uri: str | None = None
+    id: str | None = None
+
+
+class SecurityEvent(Message):
+    """The claims of a security event (RFC 8417, RFC 9967): `txn` is the change, `events` one type and its payload."""
+
+    iss: str
+    iat: int
+    jti: UUID
+    txn: UUID | None = None
+    sub_id: SubjectId
+    events: dict[str, Json]
+
+
+class Event(Message):
+    """A past fact, as a CloudEvent in structured JSON; published at least once, in order for each `subject`.
+
+    A repetition has the same `id`. `sequence` rises within the events of a subject, as text too, so whoever has seen a
+    later one can drop an earlier one. `subject` is the id of an account, group, connection or organization.
+    """
+
+    specversion: Literal["1.0"] = "1.0"
+    version: Literal[1] = EVENT_VERSION
+    id: UUID
+    source: str
+    type: str
+    subject: UUID
+    time: datetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    subjecttype: str
+    organizationid: UUID
+    connectionid: UUID | None = None
+    sequence: str
+    data: SecurityEvent
 
 
 FIRST_HASH = bytes(32)

@@ -16,6 +16,7 @@ from provisioner import metrics
 from provisioner.batch import Record
 from provisioner.caution import divide, suspects
 from provisioner.engine import ClaimLost, Engine, Stopped
+from provisioner.events import EventFeed
 from provisioner.queue import RecordQueue
 from provisioner.store.claims import Claim, OtherCluster
 from provisioner.watchdog import Progress
@@ -60,7 +61,8 @@ class Consumer(ConsumerRebalanceListener):
         engine: Engine,
         stopping: asyncio.Event,
         owner: str,
-        cluster_id: str | None = None,
+        cluster_id: str,
+        events: EventFeed,
     ) -> None:
         self._has_joined = False
         self._kafka = kafka
@@ -68,6 +70,7 @@ class Consumer(ConsumerRebalanceListener):
         self._stopping = stopping
         self._owner = owner
         self._cluster_id = cluster_id
+        self._events = events
         self._workers: dict[TopicPartition, Worker] = {}
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -132,6 +135,7 @@ class Consumer(ConsumerRebalanceListener):
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._events.close([partition.partition for partition in partitions])
         await self._commit_mirror()
         for partition in partitions:
             self._workers.pop(partition, None)
@@ -161,6 +165,7 @@ class Consumer(ConsumerRebalanceListener):
 
     async def _work(self, worker: Worker) -> None:
         claim = await self._claim(worker)
+        self._events.open(worker.partition.partition)
         while records := await worker.queue.next_batch():
             records = [record for record in records if record.offset >= claim.next_offset]
             if not records:
@@ -239,6 +244,7 @@ class Consumer(ConsumerRebalanceListener):
     async def _mirror(self) -> None:
         while True:
             await asyncio.sleep(MIRROR_INTERVAL)
+            await self._events.mark()
             self._show_lag()
             await self._commit_mirror()
 

@@ -14,7 +14,18 @@ import structlog
 
 from contracts import Change
 from provisioner import caution, metrics
-from provisioner.batch import Item, NewerVersion, Poison, Record, Results, decide_all, decode, is_rehearsed, split
+from provisioner.batch import (
+    ChainedEvent,
+    Item,
+    NewerVersion,
+    Poison,
+    Record,
+    Results,
+    decide_all,
+    decode,
+    is_rehearsed,
+    split,
+)
 from provisioner.caution import ENDED, MAX_MARKS
 from provisioner.rules import touched_by
 from provisioner.state import Directory
@@ -41,6 +52,8 @@ DATA_FAULTS = (
 INFRASTRUCTURE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 type Publish = Callable[[Results], Awaitable[None]]
+type HandOver = Callable[[int, Sequence[ChainedEvent]], None]
+"""Takes the events of a partition that were committed, in order."""
 
 
 class ClaimLost(Exception):
@@ -58,9 +71,12 @@ class TokenRevoked(Exception):
 class Engine:
     """Applies batches; `publish` sends replies and dead letters, and must not raise: a lost reply is polled for."""
 
-    def __init__(self, pool: asyncpg.Pool, publish: Publish, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, publish: Publish, stopping: asyncio.Event, hand_over: HandOver | None = None
+    ) -> None:
         self._pool = pool
         self._publish = publish
+        self._hand_over = hand_over
         self._stopping = stopping
         self.waiting: set[int] = set()
         """Partitions whose batch the infrastructure holds up."""
@@ -124,6 +140,8 @@ class Engine:
 
     async def _answer(self, claim: Claim, results: Results) -> None:
         await self._publish(results)
+        if self._hand_over:
+            self._hand_over(claim.partition, results.events)
         for change, outcome, _ in results.decided:
             if outcome.status >= 400:
                 log.info(

@@ -15,6 +15,7 @@ from contracts import CHANGES
 from provisioner.batch import NewerVersion
 from provisioner.consumer import Consumer, NotJoined, OutsideLog
 from provisioner.engine import Engine
+from provisioner.events import EventFeed
 from provisioner.replies import Replies
 from provisioner.store.claims import OtherCluster
 from provisioner.watchdog import Stalled, Watchdog, observing
@@ -89,7 +90,9 @@ async def provision(settings: Settings, health: Health, stopping: asyncio.Event)
         observer = await stack.enter_async_context(observing(brokers, GROUP))
         cluster_id = await observer.cluster_id()
         producer = await stack.enter_async_context(open_producer(brokers, client_id="provisioner"))
-        consumer = Consumer(kafka, Engine(pool, Replies(producer).publish, stopping), stopping, owner(), cluster_id)
+        events = EventFeed(pool, producer)
+        engine = Engine(pool, Replies(producer).publish, stopping, events.hand_over)
+        consumer = Consumer(kafka, engine, stopping, owner(), cluster_id, events)
         health.add("consumer", consumer.check_joined)
         watchdog = Watchdog(observer, client_id, consumer.progress, lambda: is_away(pool))
         health.add_live("progress", watchdog.check)
@@ -101,11 +104,11 @@ async def provision(settings: Settings, health: Health, stopping: asyncio.Event)
 
 
 def open_directory(settings: Settings) -> AbstractAsyncContextManager[asyncpg.Pool]:
-    """A connection for every partition, and one for the probes."""
+    """A connection for every partition, one for the probes, and two for events that are read again."""
     return open_pool(
         settings.provisioner_database_url.get_secret_value(),
         service="provisioner",
-        max_size=CHANGES.partitions + 1,
+        max_size=CHANGES.partitions + 3,
         statement_timeout=STATEMENT_TIMEOUT,
         resets=False,  # a batch leaves nothing in its session
         settings=PLANNED_ONCE,
