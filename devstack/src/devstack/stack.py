@@ -150,7 +150,14 @@ class Stack:
                 HEALTH_HOST=HOST,
                 HEALTH_PORT=str(health_port),
             ),
-            self._service("admin-api", "admin-api", "scim_admin", self.admin_url, PUBLIC_URL=self.admin_url),
+            self._service(
+                "admin-api",
+                "admin-api",
+                "scim_admin",
+                self.admin_url,
+                PUBLIC_URL=self.admin_url,
+                GATEWAY_URL=self.gateway_url,
+            ),
         ]
 
     def _service(self, name: str, program: str, role: str, health: str, **variables: str) -> Service:

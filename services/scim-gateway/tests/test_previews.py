@@ -1,5 +1,6 @@
 """A token for previews: what it asks for is published as a rehearsal, and nothing can be done or read with it."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -40,3 +41,19 @@ async def test_an_ordinary_answer_names_no_change(gateway, tenant, script):
     answer = await gateway.client.post("/Users", json=user(), headers=tenant.auth)
     assert PREVIEW_HEADER not in answer.headers
     assert [(change.dry_run, change.version) for change in script.seen] == [(None, 1)]
+
+
+@pytest.mark.parametrize(("lifetime", "status"), [(timedelta(seconds=30), 201), (timedelta(hours=1), 403), (None, 403)])
+async def test_only_a_token_of_a_moment_previews_from_outside_of_the_networks(
+    gateway, directory, tenant, preview, lifetime, status
+):
+    """That is admin-api's own; an admin may issue others, which are bound like all."""
+    await directory.owner.execute(
+        "UPDATE connections SET allowed_networks = '{198.51.100.0/24}' WHERE id = $1", tenant.id
+    )
+    expires_at = datetime.now(UTC) + lifetime if lifetime else None
+    await directory.owner.execute(
+        "UPDATE tokens SET expires_at = $2 WHERE connection_id = $1 AND 'preview' = ANY (scopes)", tenant.id, expires_at
+    )
+    answer = await gateway.client.post("/Users", json=user(), headers=preview)
+    assert answer.status_code == status

@@ -16,12 +16,15 @@ from admin_api import (
     access_report,
     accounts,
     auth,
+    automation,
     connection_tokens,
     connections,
     drift_report,
     holds,
     link_requests,
     mappings,
+    organizations,
+    preview,
     provisioning_log,
     roles,
     sync_status,
@@ -52,6 +55,8 @@ ROUTERS = (
     mappings.router,
     sync_status.router,
     connection_tokens.router,
+    automation.router,
+    organizations.router,
     accounts.router,
     link_requests.router,
     holds.router,
@@ -59,6 +64,7 @@ ROUTERS = (
     trail.router,
     access_report.router,
     drift_report.router,
+    preview.router,
 )
 
 
@@ -119,6 +125,7 @@ async def open_service(settings: Settings, health: Health) -> AsyncIterator[Serv
             drift_counts=DriftCounts(),
             pepper=settings.pepper(),
             public_origin=origin_of(settings.public_url),
+            gateway_url=settings.gateway_url,
         )
         sweeping = asyncio.create_task(sweep_forever(service, settings.admin_sweep_seconds))
         stack.push_async_callback(_stop, sweeping)

@@ -26,6 +26,7 @@ class Service:
     drift_counts: DriftCounts
     pepper: bytes
     public_origin: str
+    gateway_url: str
 
 
 async def service_of(request: Request) -> Service:

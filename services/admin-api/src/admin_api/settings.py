@@ -49,6 +49,8 @@ class Settings(PepperSettings, KafkaSettings, ServerSettings):
     admin_database_url: Dsn
     # Origin under which browsers reach us; requests with the cookie may come from it besides from their own Host.
     public_url: str = ""
+    # Origin of a gateway, which reads what is to be previewed; without it there are no previews.
+    gateway_url: str = ""
 
     # Connections to Postgres; one request holds at most one.
     admin_pool_size: int = 10

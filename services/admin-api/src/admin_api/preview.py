@@ -1,0 +1,183 @@
+"""Previews: `POST /api/v1/admin/scim/connections/:id/preview` (design section 5). What a SCIM request would do.
+
+The gateway reads the request, as it reads every other, with a token that is good for rehearsals only and for less than
+a minute; the provisioner decides it, writes, looks at what it did and takes all of it back. So a preview says what
+would happen by the code that makes it happen.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+import httpx
+from pydantic import Field
+
+from admin_api import audit
+from admin_api.audit import Act, Subject
+from admin_api.errors import NotFound, Unavailable
+from admin_api.principals import Admin
+from admin_api.service import ServiceOf
+from admin_api.shapes import Body, Shape, new_router, refusals
+from admin_api.store import connections, effects, outcomes, previews
+from admin_api.store.database import Transaction
+from contracts import PREVIEW_HEADER, SCIM_TOKEN, Effects, Outcome
+from directory.tables import Token
+from servicekit import bearer
+
+router = new_router("/scim/connections/{connection_id}/preview", "preview")
+
+BASE = "/api/auth/scim/v2"
+TOKEN_LIFETIME = timedelta(seconds=30)  # below the minute up to which the gateway takes a token for ours
+TIMEOUT = 15.0  # seconds; above the gateway's own deadline
+_PATH = r"^/((Users|Groups)(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?|Bulk)$"
+
+
+class ScimRequest(Body):
+    """A request as an identity provider would send it; `path` is below the SCIM base URL."""
+
+    method: Literal["POST", "PUT", "PATCH", "DELETE"]
+    path: Annotated[str, Field(pattern=_PATH, examples=["/Users"])]
+    body: Annotated[dict[str, Any] | None, Field(examples=[{"userName": "ada@example.com"}])] = None
+    if_match: Annotated[str | None, Field(pattern=r'^[\w/",* -]{1,200}$', examples=['W/"3"'])] = None
+
+
+class AccountWouldBe(Shape):
+    """An account before and after; of an account that is changed, what differs."""
+
+    account_id: UUID
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class GrantWouldBe(Shape):
+    """A role that an account would gain or lose, and the group that it comes from (None: by hand)."""
+
+    gained: bool
+    account_id: UUID
+    email: str | None
+    display_name: str
+    role_id: UUID
+    role_name: str
+    group_id: UUID | None
+    group_name: str | None
+
+
+class Preview(Shape):
+    """The answer that the identity provider would get, and what would come of the request."""
+
+    status: Annotated[int, Field(examples=[201])]
+    scim_type: Annotated[str | None, Field(examples=["uniqueness"])] = None
+    detail: str | None = None
+    change_id: Annotated[UUID | None, Field(description="Absent when the request could not even be read.")] = None
+    resource: dict[str, Any] | None = None
+    accounts: Annotated[list[AccountWouldBe], Field(default_factory=list)]
+    gained: int = 0
+    lost: int = 0
+    grants: Annotated[list[GrantWouldBe], Field(default_factory=list)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What the gateway answered; `outcome` is the provisioner's, None for what it never saw."""
+
+    status: int
+    body: dict[str, Any]
+    outcome: Outcome | None
+
+
+@router.post("", responses=refusals(404, 503))
+async def preview(connection_id: UUID, body: ScimRequest, principal: Admin, service: ServiceOf) -> Preview:
+    """What the request would do, if the connection's identity provider sent it now. Nothing is changed."""
+    async with service.transaction() as db:
+        connection = await connections.find_open(db, principal.organization.id, connection_id)
+    if connection is None:
+        raise NotFound
+    rehearsed = await rehearse(service.transaction, service.pepper, service.gateway_url, connection_id, body)
+    shown = await shape(service.transaction, principal.organization.id, rehearsed)
+    async with service.transaction() as db:
+        asked = {"method": body.method, "path": body.path, "changeId": str(shown.change_id), "status": shown.status}
+        subject = (Subject.CONNECTION, connection_id)
+        await audit.record(
+            db, principal.organization.id, principal.actor, Act.PREVIEWED, subject, asked, connection_id=connection_id
+        )
+    return shown
+
+
+async def rehearse(
+    transaction: Transaction, pepper: bytes, gateway_url: str, connection_id: UUID, asked: ScimRequest
+) -> Rehearsed:
+    """Have the gateway and the provisioner rehearse the request; raises Unavailable without an answer."""
+    if not gateway_url:
+        raise Unavailable("previews need the gateway's address: set GATEWAY_URL")
+    async with preview_token(transaction, pepper, connection_id) as secret:
+        answer = await _send(gateway_url, secret, asked)
+    change_id = answer.headers.get(PREVIEW_HEADER)
+    body = answer.json() if answer.content else {}
+    if change_id is None:
+        if answer.status_code in (401, 429) or answer.status_code >= 500:
+            raise Unavailable(f"the gateway answered {answer.status_code}: {body.get('detail')}", retry_after=5)
+        return Rehearsed(answer.status_code, body, None)
+    async with transaction() as db:
+        reply = await outcomes.find_reply(db, UUID(change_id))
+    if reply is None:
+        raise Unavailable("the rehearsal took too long; try again", retry_after=5)
+    return Rehearsed(answer.status_code, body, Outcome.model_validate_json(reply))
+
+
+@asynccontextmanager
+async def preview_token(transaction: Transaction, pepper: bytes, connection_id: UUID) -> AsyncIterator[str]:
+    """The secret of a token that can only rehearse; it is dead afterwards."""
+    secret, now = bearer.mint(SCIM_TOKEN), datetime.now(UTC)
+    token = Token(
+        id=uuid4(),
+        connection_id=connection_id,
+        digest=bearer.digest(pepper, SCIM_TOKEN, secret),
+        hint=bearer.hint(secret),
+        created_at=now,
+        expires_at=now + TOKEN_LIFETIME,
+        label="preview",
+        scopes=["preview"],
+    )
+    async with transaction() as db:
+        await connections.insert_token(db, token)
+    try:
+        yield secret
+    finally:
+        async with transaction() as db:
+            await previews.revoke_token(db, token.id, datetime.now(UTC))
+
+
+async def shape(transaction: Transaction, organization_id: UUID, rehearsed: Rehearsed) -> Preview:
+    """What people want to know of it, with the names of what the outcome tells by ids."""
+    outcome = rehearsed.outcome
+    if outcome is None:
+        scim_type, detail = rehearsed.body.get("scimType"), rehearsed.body.get("detail")
+        return Preview(status=rehearsed.status, scim_type=scim_type, detail=detail)
+    done = outcome.effects or Effects()
+    async with transaction() as db:
+        names = await effects.find_names(db, organization_id, done.grants)
+    return Preview(
+        status=outcome.status,
+        scim_type=outcome.scim_type,
+        detail=outcome.detail,
+        change_id=outcome.change_id,
+        resource=outcome.resource,
+        accounts=[AccountWouldBe.model_validate(account) for account in done.accounts],
+        gained=done.gained,
+        lost=done.lost,
+        grants=[GrantWouldBe.model_validate(grant) for grant in effects.named(done.grants, names)],
+    )
+
+
+async def _send(gateway_url: str, secret: str, asked: ScimRequest) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/scim+json"}
+    if asked.if_match:
+        headers["If-Match"] = asked.if_match
+    try:
+        async with httpx.AsyncClient(base_url=gateway_url.rstrip("/"), timeout=TIMEOUT) as client:
+            return await client.request(asked.method, BASE + asked.path, json=asked.body, headers=headers)
+    except httpx.HTTPError as error:
+        raise Unavailable("the gateway cannot be reached; try again", retry_after=5) from error
