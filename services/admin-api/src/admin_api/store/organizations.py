@@ -1,9 +1,10 @@
 """Organizations and their built-in roles."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -22,6 +23,27 @@ async def find_organization(db: AsyncSession, name: str) -> Organization | None:
     """The oldest organization of this name."""
     statement = select(Organization).where(col(Organization.name) == name).order_by(col(Organization.created_at))
     return (await db.execute(statement.limit(1))).scalar_one_or_none()
+
+
+async def list_organizations(
+    db: AsyncSession, after: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Organization]:
+    """All of them, oldest first."""
+    statement = select(Organization)
+    if after is not None:
+        statement = statement.where(tuple_(col(Organization.created_at), col(Organization.id)) > after)
+    ordered = statement.order_by(col(Organization.created_at), col(Organization.id))
+    return (await db.scalars(ordered.limit(limit))).all()
+
+
+async def get_organization(db: AsyncSession, organization_id: UUID) -> Organization | None:
+    return await db.get(Organization, organization_id)
+
+
+async def lock_organization(db: AsyncSession, organization_id: UUID) -> Organization | None:
+    """The organization, which nobody else changes until the transaction ends."""
+    statement = select(Organization).where(col(Organization.id) == organization_id)
+    return (await db.execute(statement.with_for_update())).scalar_one_or_none()
 
 
 async def insert_organization(db: AsyncSession, name: str, plan: str, now: datetime) -> Organization:
