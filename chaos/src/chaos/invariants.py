@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts import CHANGES, Change
 
+SHOWN = 4  # changes, of those that one wrong move concerns
 DECIDED_DEADLINE = 90.0  # seconds for the last change to be decided
 
 # Each of these must find nothing.
@@ -71,9 +72,10 @@ class LogEntry:
     change: Change
 
     def __str__(self) -> str:
-        request = self.change.request
-        asked = f"{request.method} {request.path} {request.body or ''}" if request else str(self.change.operation)
-        return f"{asked} (change {self.change.id}, offset {self.partition}/{self.offset})"
+        change = self.change
+        content = change.members or change.patch or change.resource or ""
+        asked = f"{change.operation} {change.resource_type} {change.resource_id} {content}"
+        return f"{asked} (change {change.id}, offset {self.partition}/{self.offset})"
 
 
 async def sign_in_now_and_then(dsn: str) -> None:
@@ -163,6 +165,6 @@ def zombies(log: list[LogEntry], moves: list[asyncpg.Record]) -> Iterator[str]:
             [
                 f"P9: {who} moved partition {partition} from offset {old} to {new} under epoch {epoch}, "
                 f"which {owners.get((partition, epoch))} had claimed:",
-                *concerned[:8],
+                *concerned[:SHOWN],
             ]
         )

@@ -14,6 +14,7 @@ from chaos.invariants import sign_in_now_and_then, violations
 from chaos.linearizability import Undecided, find_conflict
 from chaos.stack import Stack
 
+SHOWN = 12  # violations
 CALM = 12  # acknowledged writes after each fault before the next one
 BACK_DEADLINE = 90.0  # seconds for them, and for the stack to be whole at the end
 
@@ -37,7 +38,7 @@ class Report:
             faults,
             f"operations on {self.resources} resources: {self.ends[End.ANSWERED]} answered, {self.ends[End.UNKNOWN]} "
             f"unknown, {self.ends[End.REFUSED]} refused; {self.writes} writes acknowledged",
-            *self.broken,
+            *self.broken[:SHOWN],
             f"{len(self.broken)} violations" if self.broken else "no violation",
         ]
         return "\n".join(lines)

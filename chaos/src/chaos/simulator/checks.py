@@ -53,8 +53,8 @@ def unlike_the_log(world: World) -> Iterator[str]:
 
 
 def without_empty(rows: object) -> object:
-    """Looking a key up in a defaultdict leaves an empty set behind."""
-    return {key: value for key, value in rows.items() if value != set()} if isinstance(rows, dict) else rows
+    """Looking a key up in a defaultdict leaves an empty collection behind."""
+    return {key: value for key, value in rows.items() if value not in (set(), {})} if isinstance(rows, dict) else rows
 
 
 def half_suspended(world: World) -> Iterator[str]:

@@ -105,14 +105,14 @@ class Store:
 
 
 def snapshot(directory: Directory) -> Directory:
-    """A copy that shares the rows, which are values, and none of the collections."""
+    """A copy that shares the rows, which are values, and none of the collections nor those in them."""
     copied = copy.copy(directory)
     for name, value in vars(directory).items():
         if isinstance(value, dict | list | set):
-            value = copy.copy(value)
+            value = value.copy()
         if isinstance(value, dict):
             for key, inner in value.items():
-                if isinstance(inner, set):
+                if isinstance(inner, dict | set):
                     value[key] = inner.copy()
         setattr(copied, name, value)
     return copied
