@@ -73,10 +73,10 @@ class Preview(Shape):
     detail: str | None = None
     change_id: Annotated[UUID | None, Field(description="Absent when the request could not even be read.")] = None
     resource: dict[str, Any] | None = None
-    accounts: Annotated[list[AccountWouldBe], Field(default_factory=list)]
+    accounts: list[AccountWouldBe] = Field(default_factory=list)
     gained: int = 0
     lost: int = 0
-    grants: Annotated[list[GrantWouldBe], Field(default_factory=list)]
+    grants: list[GrantWouldBe] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
