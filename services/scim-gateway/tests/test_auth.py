@@ -272,3 +272,12 @@ async def test_t50_a_connection_that_sends_too_much_is_429_and_others_are_not(to
         assert all(answer.headers["retry-after"] == "1" for answer in refused)
         for _ in range(20):
             assert (await gateway.client.get("/Users", headers=other.auth)).status_code == 200
+
+
+async def test_t63_what_the_database_holds_opens_nothing(gateway, tenant, directory):
+    row = await directory.owner.fetchrow("SELECT * FROM tokens WHERE connection_id = $1", tenant.id)
+    for value in filter(None, row.values()):
+        text = value.hex() if isinstance(value, bytes) else str(value)
+        for spelling in (text, f"scim_{text}"):
+            answer = await gateway.client.get("/Users", headers={"Authorization": f"Bearer {spelling}"})
+            assert answer.status_code == 401, spelling

@@ -376,3 +376,22 @@ def test_reachability_needs_a_recent_sign_of_life(monkeypatch):
     assert reachability.is_reachable
     monkeypatch.setattr(broker, "FRESH_SECONDS", 0.0)
     assert not reachability.is_reachable
+
+
+async def test_t50_a_connection_that_hoards_slots_is_429_and_others_are_served(topics, directory, script):
+    noisy, other = await directory.add_connection(), await directory.add_connection()
+    script.answer = lambda change: silence(change) if change.connection_id == noisy.id else applied(change)
+    overrides = {"gateway_connection_slots": 20, "gateway_reserved_slots": 2, "gateway_outcome_deadline": 2.0}
+    async with running(settings_for(topics, directory.gateway_dsn, **overrides)) as gateway:
+        requests = [
+            asyncio.create_task(gateway.client.post("/Users", json=user(f"user{number}"), headers=noisy.auth))
+            for number in range(60)
+        ]
+        served = [await gateway.client.post("/Users", json=user(), headers=other.auth) for _ in range(20)]
+        assert {answer.status_code for answer in served} == {201}
+        answers = await asyncio.gather(*requests)
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) >= 60 - 20
+    assert all(int(answer.headers["retry-after"]) <= 5 for answer in refused)
+    assert {answer.status_code for answer in answers} == {429, 503}
+    assert sum(change.connection_id == noisy.id for change in script.seen) == 60 - len(refused)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from scim import strictjson
 from scim.errors import (
@@ -25,6 +25,12 @@ LARGE = 1024 * 1024  # bytes; such bodies are admitted one by one
 BRIEF = 128 * 1024  # bytes; what is larger is worked on in a thread, so that other requests do not wait for it
 
 _TYPES = frozenset(("application/scim+json", "application/json"))
+
+
+class BrokenOff(InvalidSyntax):
+    """The client has gone, or what it sends cannot be told apart any more: the server says the same for both."""
+
+    closes = True
 
 
 async def read_body(
@@ -95,7 +101,7 @@ async def _read(request: Request, limit: int, admit: Callable[[], None]) -> byte
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ClientDisconnect
+            raise BrokenOff("The body ends early, or its chunks are malformed; send it again.")
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > limit:
