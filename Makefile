@@ -3,7 +3,7 @@
 # What deploys: see deploy/.
 DEPLOY := .venv/.deploy
 .PHONY: images sbom manifests test-compose test-containers test-k8s audit
-.PHONY: help run clean-run demo test conformance fuzz chaos simulate bench-scim lint format env broken
+.PHONY: help asyncapi run clean-run demo test conformance fuzz chaos simulate bench-scim lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml chaos/pyproject.toml)
 # An interpreter that was removed leaves an environment behind that looks complete.

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from contracts import CHANGE_VERSION, CHANGES, DEAD_LETTERS, MAX_RECORD_BYTES, OUTCOMES, Change, Outcome
+from contracts import CHANGE_VERSION, CHANGES, DEAD_LETTERS, EVENTS, MAX_RECORD_BYTES, OUTCOMES, Change, Event, Outcome
 
 GOLDEN = Path(__file__).parent / "golden"
+MESSAGES = {"change": Change, "outcome": Outcome, "event": Event}
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
 def test_a_golden_record_is_read_and_written_as_it_was(path: Path):
-    message = Change if path.stem.startswith("change") else Outcome
+    message = MESSAGES[path.stem.partition("_")[0]]
     golden = json.loads(path.read_text())
 
     written = json.loads(message.model_validate(golden).model_dump_json(exclude_none=True))
@@ -37,9 +38,10 @@ def test_a_newer_version_is_not_read():
 
 
 def test_topics_are_as_the_design_has_them():
-    assert {topic.name: topic.partitions for topic in (CHANGES, OUTCOMES, DEAD_LETTERS)} == {
+    assert {topic.name: topic.partitions for topic in (CHANGES, OUTCOMES, EVENTS, DEAD_LETTERS)} == {
         "scim.changes": 12,
         "scim.outcomes": 12,
+        "directory.events": 12,
         "scim.changes.dlq": 3,
     }
     assert CHANGES.retention == timedelta(days=7)

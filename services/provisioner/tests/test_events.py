@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -80,6 +82,33 @@ async def feeding(world, producer: AIOKafkaProducer) -> AsyncIterator[EventFeed]
 
 async def ignore(results: Results) -> None:
     """Nobody waits for replies here."""
+
+
+FOLLOW = Path(__file__).parents[3] / "docs" / "examples" / "follow_events.py"
+
+
+async def test_the_example_in_the_documentation_follows_and_drops_repetitions(world, producer, kafka_bootstrap):
+    create = world.create("ada@example.com")
+    async with feeding(world, producer):
+        await world.apply(create, world.patch(create.resource_id, {"op": "replace", "path": "active", "value": False}))
+    await world.owner.execute("UPDATE partition_offsets SET published_event = 0")
+    async with feeding(world, producer):
+        await world.apply(world.delete(create.resource_id))
+    (account_id,) = {str(row["subject_id"]) for row in await rows(world)}
+    follower = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(FOLLOW), kafka_bootstrap, f"test-{account_id}"), stdout=asyncio.subprocess.PIPE
+    )
+    assert follower.stdout
+    told: list[str] = []
+    async with asyncio.timeout(30):
+        while not told or told[-1] != "delete":
+            words = (await follower.stdout.readline()).decode().split()
+            if words[2] == account_id:
+                told.append(words[3])
+    follower.kill()
+    await follower.wait()
+
+    assert told == ["create:full", "deactivate", "delete"]
 
 
 async def rows(world) -> list[dict[str, Any]]:
