@@ -119,6 +119,28 @@ def test_opentelemetry_is_imported_only_when_traces_are_exported(variables: dict
     assert (ran.returncode, ran.stdout.strip()) == (0, loaded), ran.stderr
 
 
+def test_a_collector_that_never_answers_does_not_keep_a_process_from_ending():
+    code = """if True:
+        import time
+        from servicekit import tracing
+        tracing.configure("test")
+        span = tracing.begin([])
+        span.end("GET", "/Users", 200)
+        started = time.monotonic()
+        tracing.flush()
+        print(time.monotonic() - started)
+    """
+    with socket.socket() as silent:
+        silent.bind((HOST, 0))
+        silent.listen()
+        variables = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{silent.getsockname()[1]}"}
+
+        ran = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=30)
+
+    assert ran.returncode == 0, ran.stderr
+    assert float(ran.stdout) < 4
+
+
 def _samples(name: str) -> Iterator:
     for family in REGISTRY.collect():
         if family.name == name:

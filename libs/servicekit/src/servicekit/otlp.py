@@ -1,5 +1,6 @@
 """OpenTelemetry's SDK behind `servicekit.tracing`; imported only when traces are exported."""
 
+import threading
 from collections.abc import Mapping
 
 from opentelemetry.context import Context
@@ -20,6 +21,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from servicekit.tracing import Attributes, RequestSpan
 
+CLOSE_SECONDS = 2.0
+
 _HEADER = "traceparent"
 _W3C = TraceContextTextMapPropagator()
 
@@ -28,13 +31,15 @@ class Tracer:
     """A tracer of our own: a global one would switch on the traces of libraries, which cost more than ours."""
 
     def __init__(self, service: str) -> None:
-        self._provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
+        self._provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("directory-sync")
 
     def close(self) -> None:
-        """Export what is left and end."""
-        self._provider.shutdown()
+        """Export what is left, and wait for it no longer than CLOSE_SECONDS: no process lives on for a collector."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
     def begin(self, caller: str) -> RequestSpan | None:
         """See `tracing.begin`; `caller` is the caller's traceparent, or empty."""

@@ -44,7 +44,7 @@ def configure(service: str) -> None:
 
 
 def flush() -> None:
-    """Export what is left, within a second or two; for the end of a process."""
+    """Export what is left, within two seconds; for the end of a process."""
     if _tracer:
         _tracer.close()
 
