@@ -77,7 +77,7 @@ class Entra(IdentityProvider):
         return created["id"]
 
     async def revise(self, user: User) -> None:
-        """One PATCH of what differs; the manager in one of its own, after a look whether it is there already."""
+        """One PATCH of what differs; the manager in one of its own, after a look if there may be one."""
         new = self.attributes(user)
         old = user.sent or {}
         changes = {path: value for path, value in new.items() if old.get(path) != value}
@@ -85,7 +85,8 @@ class Entra(IdentityProvider):
         gone = [path for path in old if path not in new]
         if operations := self.operations(changes, gone, old):
             await self.patch(f"/Users/{user.id}", *operations)
-        if manager and not await self._has_manager(user, manager):
+        is_new = user.sent is not None and MANAGER not in old
+        if manager and (is_new or not await self._has_manager(user, manager)):
             op = "Replace" if MANAGER in old else "Add"
             await self.patch(f"/Users/{user.id}", self.operation(op, MANAGER, manager))
         user.sent = new
