@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import asyncpg
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration; revisions are numbers with leading zeros, so they compare as text."""
 
 REVISION = "SELECT version_num FROM alembic_version"
