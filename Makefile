@@ -3,7 +3,7 @@
 # What deploys: see deploy/.
 DEPLOY := .venv/.deploy
 .PHONY: images sbom manifests test-compose test-containers test-k8s audit
-.PHONY: help asyncapi run clean-run demo test conformance fuzz chaos simulate bench-scim lint format env broken
+.PHONY: help asyncapi run clean-run demo test conformance fuzz chaos simulate bench bench-peers bench-scim lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml chaos/pyproject.toml)
 # An interpreter that was removed leaves an environment behind that looks complete.
@@ -43,6 +43,13 @@ simulate: .venv/.complete ## the pure core through simulated faults; SEEDS=1000 
 
 bench-scim: .venv/.complete ## measure libs/scim: microseconds for each request
 	@$(BIN)/python bench/library.py
+
+bench: bench-scim ## what depends on size: groups of 10,000, lists of 100,000
+	@$(BIN)/python bench/groups.py
+	@$(BIN)/python bench/lists.py
+
+bench-peers: .venv/.complete ## our server and its peers in turns: the table of docs/performance.md; ARGS="--rounds 1"
+	@$(BIN)/python bench/peers.py $(ARGS)
 
 images: ## build the container images; VERSION=dev
 	@deploy/docker/build-images

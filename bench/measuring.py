@@ -1,14 +1,19 @@
 """What the HTTP benchmarks share: a stack by its stack.json, connections with users made by SQL, medians, a table.
 
-Connections and their users stay behind: run the benchmarks on a stack of your own (`make run` with RUN_DIR elsewhere).
+Connections and their users stay behind, so a benchmark starts a stack of its own unless it is given one.
 """
 
 import asyncio
 import json
+import os
 import secrets
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -20,6 +25,8 @@ import httpx
 
 ROUNDS = 60  # of each measurement, taken in turns, so that a busy moment hits all of them
 WARM_UP = 5
+ROOT = Path(__file__).parent.parent
+PORTS = {"GATEWAY_PORT": "39080", "ADMIN_PORT": "39081", "KAFKA_PORT": "39092", "POSTGRES_PORT": "39032"}
 
 ADD_USERS = """
     WITH made AS (
@@ -136,15 +143,47 @@ def compare(title: str, names: tuple[str, str], rows: Sequence[tuple[str, float,
     return all(large / small <= limit for _, small, large in rows)
 
 
-def main(run: Callable[[Stack], Awaitable[bool]]) -> None:
-    """Run a benchmark on the stack whose stack.json is the argument; exit code 1 when a limit is missed."""
-    description = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else ".run/stack.json").read_text())
+@contextmanager
+def own_stack(folder: Path) -> Iterator[dict[str, Any]]:
+    """A stack from nothing, on ports of its own; yields its description."""
+    shutil.rmtree(folder, ignore_errors=True)
+    environment = os.environ | PORTS | {"RUN_DIR": str(folder)}
+    stack = subprocess.Popen(
+        [sys.executable, "-m", "devstack", "run"], env=environment, stdout=subprocess.DEVNULL, cwd=ROOT
+    )
+    try:
+        yield wait_for(folder / "stack.json", stack)
+    finally:
+        stack.terminate()
+        stack.wait()
 
-    async def connected() -> bool:
+
+def wait_for(path: Path, process: subprocess.Popen) -> dict[str, Any]:
+    """What the process writes to `path` once it is ready, at most two minutes from now."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            return json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            time.sleep(0.2)
+    raise SystemExit(f"{process.args} did not get ready: {path} is not there")
+
+
+def main(run: Callable[[Stack], Awaitable[bool]]) -> None:
+    """Run a benchmark on a stack of its own, or on the one whose stack.json is the argument; exit code 1 when a limit
+    is missed."""
+
+    async def measured(description: dict[str, Any]) -> bool:
         db = await asyncpg.connect(description["databaseUrl"])
         try:
             return await run(Stack(description, db))
         finally:
             await db.close()
 
-    sys.exit(0 if asyncio.run(connected()) else 1)
+    if len(sys.argv) > 1:
+        sys.exit(0 if asyncio.run(measured(json.loads(Path(sys.argv[1]).read_text()))) else 1)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        Path(folder).chmod(0o755)  # Postgres may run as another user
+        with own_stack(Path(folder) / "run") as description:
+            met = asyncio.run(measured(description))
+    sys.exit(0 if met else 1)
