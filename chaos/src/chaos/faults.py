@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaos import foreign
 from chaos.proxy import Way
 from chaos.stack import GATEWAYS, PROVISIONERS, SERVERS, Stack, signal_family
 
@@ -26,12 +27,15 @@ class Fault:
 
 
 def catalogue(stack: Stack) -> list[Fault]:
-    """Every fault that this stack allows (faults.md: F1 to F10, F14, F19)."""
+    """Every fault that this stack allows (faults.md: F1 to F10, F14, F15, F17, F19, F23)."""
     faults = [
         *(Fault(f"kill -9 {part}", killed(part), (0.5,)) for part in (*GATEWAYS, *PROVISIONERS, *SERVERS)),
         *(Fault(f"freeze {part}", frozen(part), (0.3, 3.0, 8.0)) for part in (*GATEWAYS, *PROVISIONERS, *SERVERS)),
         *(Fault(f"restart {part}", restarted(part), (0.5,)) for part in (*GATEWAYS, *PROVISIONERS, *SERVERS)),
         Fault("kill -9 a backend of postgres", backend_killed, (0.5,)),
+        Fault("lock the table of users", foreign.table_locked, (3.0,)),
+        Fault("the last changes again", foreign.records_again, (0.1,)),
+        Fault("garbage among the outcomes", foreign.garbage_among_outcomes, (0.1,)),
     ]
     faults += [Fault(f"cut {name} off", cut_off(name), (2.0, 9.0, 12.0)) for name in (*GATEWAYS, *PROVISIONERS)]
     for near, far in stack.proxies:
