@@ -115,6 +115,9 @@ async def open_service(settings: Settings, health: Health) -> AsyncIterator[Serv
         log_ends = LogEnds(settings.kafka())
         stack.push_async_callback(log_ends.close)
         transaction = transactions(engine)
+        gateway = preview.open_gateway(settings.gateway_url)
+        if gateway is not None:
+            stack.push_async_callback(gateway.aclose)
         service = Service(
             transaction=transaction,
             passwords=passwords,
@@ -125,7 +128,7 @@ async def open_service(settings: Settings, health: Health) -> AsyncIterator[Serv
             drift_counts=DriftCounts(),
             pepper=settings.pepper(),
             public_origin=origin_of(settings.public_url),
-            gateway_url=settings.gateway_url,
+            gateway=gateway,
         )
         sweeping = asyncio.create_task(sweep_forever(service, settings.admin_sweep_seconds))
         stack.push_async_callback(_stop, sweeping)

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import httpx
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api import audit
 from admin_api.audit import Act, Subject
@@ -80,85 +81,96 @@ class Preview(Shape):
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """What the gateway answered; `outcome` is the provisioner's, None for what it never saw."""
+class Asker:
+    """On whose behalf, and by what means, a preview is asked for."""
 
-    status: int
-    body: dict[str, Any]
-    outcome: Outcome | None
+    organization_id: UUID
+    actor: str
+    transaction: Transaction
+    gateway: httpx.AsyncClient | None
+    pepper: bytes
 
 
 @router.post("", responses=refusals(404, 503))
 async def preview(connection_id: UUID, body: ScimRequest, principal: Admin, service: ServiceOf) -> Preview:
     """What the request would do, if the connection's identity provider sent it now. Nothing is changed."""
-    async with service.transaction() as db:
-        connection = await connections.find_open(db, principal.organization.id, connection_id)
-    if connection is None:
-        raise NotFound
-    rehearsed = await rehearse(service.transaction, service.pepper, service.gateway_url, connection_id, body)
-    shown = await shape(service.transaction, principal.organization.id, rehearsed)
-    async with service.transaction() as db:
-        asked = {"method": body.method, "path": body.path, "changeId": str(shown.change_id), "status": shown.status}
+    asker = Asker(principal.organization.id, principal.actor, service.transaction, service.gateway, service.pepper)
+    return await rehearse(asker, connection_id, body)
+
+
+def open_gateway(gateway_url: str) -> httpx.AsyncClient | None:
+    """A client of the gateway; None when it is not known where that is. To be closed."""
+    return httpx.AsyncClient(base_url=gateway_url.rstrip("/"), timeout=TIMEOUT) if gateway_url else None
+
+
+async def rehearse(asker: Asker, connection_id: UUID, asked: ScimRequest) -> Preview:
+    """Have gateway and provisioner rehearse the request; raises NotFound, or Unavailable without an answer."""
+    if asker.gateway is None:
+        raise Unavailable("previews need the gateway's address: set GATEWAY_URL")
+    async with preview_token(asker, connection_id) as secret:
+        answer = await _send(asker.gateway, secret, asked)
+    change_id = answer.headers.get(PREVIEW_HEADER)
+    if change_id is None and (answer.status_code in (401, 429) or answer.status_code >= 500):
+        raise Unavailable(f"the gateway answered {answer.status_code}; try again", retry_after=5)
+    async with asker.transaction() as db:
+        shown = await _told(db, asker.organization_id, UUID(change_id)) if change_id else _unread(answer)
+        did = {"method": asked.method, "path": asked.path, "changeId": change_id, "status": shown.status}
         subject = (Subject.CONNECTION, connection_id)
         await audit.record(
-            db, principal.organization.id, principal.actor, Act.PREVIEWED, subject, asked, connection_id=connection_id
+            db, asker.organization_id, asker.actor, Act.PREVIEWED, subject, did, connection_id=connection_id
         )
     return shown
 
 
-async def rehearse(
-    transaction: Transaction, pepper: bytes, gateway_url: str, connection_id: UUID, asked: ScimRequest
-) -> Rehearsed:
-    """Have the gateway and the provisioner rehearse the request; raises Unavailable without an answer."""
-    if not gateway_url:
-        raise Unavailable("previews need the gateway's address: set GATEWAY_URL")
-    async with preview_token(transaction, pepper, connection_id) as secret:
-        answer = await _send(gateway_url, secret, asked)
-    change_id = answer.headers.get(PREVIEW_HEADER)
-    body = answer.json() if answer.content else {}
-    if change_id is None:
-        if answer.status_code in (401, 429) or answer.status_code >= 500:
-            raise Unavailable(f"the gateway answered {answer.status_code}: {body.get('detail')}", retry_after=5)
-        return Rehearsed(answer.status_code, body, None)
-    async with transaction() as db:
-        reply = await outcomes.find_reply(db, UUID(change_id))
-    if reply is None:
-        raise Unavailable("the rehearsal took too long; try again", retry_after=5)
-    return Rehearsed(answer.status_code, body, Outcome.model_validate_json(reply))
-
-
 @asynccontextmanager
-async def preview_token(transaction: Transaction, pepper: bytes, connection_id: UUID) -> AsyncIterator[str]:
-    """The secret of a token that can only rehearse; it is dead afterwards."""
+async def preview_token(asker: Asker, connection_id: UUID) -> AsyncIterator[str]:
+    """The secret of a token that can only rehearse, dead afterwards; raises NotFound without the connection."""
     secret, now = bearer.mint(SCIM_TOKEN), datetime.now(UTC)
     token = Token(
         id=uuid4(),
         connection_id=connection_id,
-        digest=bearer.digest(pepper, SCIM_TOKEN, secret),
+        digest=bearer.digest(asker.pepper, SCIM_TOKEN, secret),
         hint=bearer.hint(secret),
         created_at=now,
         expires_at=now + TOKEN_LIFETIME,
         label="preview",
         scopes=["preview"],
     )
-    async with transaction() as db:
+    async with asker.transaction() as db:
+        if await connections.find_open(db, asker.organization_id, connection_id) is None:
+            raise NotFound
         await connections.insert_token(db, token)
     try:
         yield secret
     finally:
-        async with transaction() as db:
+        async with asker.transaction() as db:
             await previews.revoke_token(db, token.id, datetime.now(UTC))
 
 
-async def shape(transaction: Transaction, organization_id: UUID, rehearsed: Rehearsed) -> Preview:
-    """What people want to know of it, with the names of what the outcome tells by ids."""
-    outcome = rehearsed.outcome
-    if outcome is None:
-        scim_type, detail = rehearsed.body.get("scimType"), rehearsed.body.get("detail")
-        return Preview(status=rehearsed.status, scim_type=scim_type, detail=detail)
+async def _send(gateway: httpx.AsyncClient, secret: str, asked: ScimRequest) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/scim+json"}
+    if asked.if_match:
+        headers["If-Match"] = asked.if_match
+    try:
+        return await gateway.request(asked.method, BASE + asked.path, json=asked.body, headers=headers)
+    except httpx.HTTPError as error:
+        raise Unavailable("the gateway cannot be reached; try again", retry_after=5) from error
+
+
+def _unread(answer: httpx.Response) -> Preview:
+    """What the gateway itself refused: the provisioner never saw it."""
+    body = answer.json()
+    return Preview(status=answer.status_code, scim_type=body.get("scimType"), detail=body.get("detail"))
+
+
+async def _told(db: AsyncSession, organization_id: UUID, change_id: UUID) -> Preview:
+    """What the outcome says, with the names of what it tells by ids."""
+    reply = await outcomes.find_reply(db, change_id)
+    if reply is None:
+        raise Unavailable("the rehearsal took too long; try again", retry_after=5)
+    outcome = Outcome.model_validate_json(reply)
     done = outcome.effects or Effects()
-    async with transaction() as db:
-        names = await effects.find_names(db, organization_id, done.grants)
+    names = await effects.find_names(db, organization_id, done.grants)
     return Preview(
         status=outcome.status,
         scim_type=outcome.scim_type,
@@ -170,14 +182,3 @@ async def shape(transaction: Transaction, organization_id: UUID, rehearsed: Rehe
         lost=done.lost,
         grants=[GrantWouldBe.model_validate(grant) for grant in effects.named(done.grants, names)],
     )
-
-
-async def _send(gateway_url: str, secret: str, asked: ScimRequest) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/scim+json"}
-    if asked.if_match:
-        headers["If-Match"] = asked.if_match
-    try:
-        async with httpx.AsyncClient(base_url=gateway_url.rstrip("/"), timeout=TIMEOUT) as client:
-            return await client.request(asked.method, BASE + asked.path, json=asked.body, headers=headers)
-    except httpx.HTTPError as error:
-        raise Unavailable("the gateway cannot be reached; try again", retry_after=5) from error

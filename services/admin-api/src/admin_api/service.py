@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import httpx
 from fastapi import Depends, Request
 
 from admin_api.changes import Changes, Publisher
@@ -26,7 +27,7 @@ class Service:
     drift_counts: DriftCounts
     pepper: bytes
     public_origin: str
-    gateway_url: str
+    gateway: httpx.AsyncClient | None
 
 
 async def service_of(request: Request) -> Service:
