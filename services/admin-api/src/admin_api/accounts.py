@@ -80,7 +80,7 @@ class AccountView(Shape):
     email: str | None
     display_name: str
     status: Literal["active", "suspended"]
-    break_glass: Annotated[bool, Field(description="No connection can change or suspend the account.")]
+    break_glass: Annotated[bool, Field(description="No connection suspends the account, or gets it by its email.")]
     roles: list[HeldRole]
     connections: list[LinkedConnection]
     scim_user: ScimUser | None
