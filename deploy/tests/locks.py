@@ -34,5 +34,17 @@ def locked(service: str) -> dict[str, str]:
     return {each.name.lower().replace("_", "-"): next(iter(each.specifier)).version for each in wanted}
 
 
+def applicable_lines(service: str) -> str:
+    """The lock file as far as it is for the images, with its hashes and without its markers."""
+    blocks = re.split(r"^(?=[A-Za-z0-9])", (LOCKS / f"{service}.txt").read_text(), flags=re.MULTILINE)
+    kept = []
+    for block in filter(str.strip, blocks):
+        first, _, hashes = block.partition(" \\\n")
+        requirement = Requirement(first)
+        if applies(requirement):
+            kept.append(f"{requirement.name}{requirement.specifier} \\\n{hashes}")
+    return "".join(kept)
+
+
 def applies(requirement: Requirement) -> bool:
     return requirement.marker is None or requirement.marker.evaluate(ENVIRONMENT)

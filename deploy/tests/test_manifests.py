@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import kubernetes_validate
 import pytest
@@ -220,7 +220,8 @@ class TestContainers:
             for kind, resource in product(("requests", "limits"), ("cpu", "memory", "ephemeral-storage")):
                 assert resource in container["resources"][kind]
             tag = container["image"].rpartition(":")[2]
-            assert tag and "/" not in tag and tag != "latest", container["image"]
+            assert tag not in ("", "latest"), container["image"]
+            assert "/" not in tag, container["image"]
 
     @every_workload
     def test_t61_secrets_are_files_never_variables(self, overlay: str, workload: Manifest) -> None:
@@ -366,7 +367,7 @@ def secrets_of(workload: Manifest) -> Iterator[str]:
 class TestInterfaces:
     """Threat T66: health and metrics are for the inside."""
 
-    INTERFACES = {
+    INTERFACES: ClassVar = {
         "/api/auth/scim/v2": "scim-gateway",
         "/api/auth": "admin-api",
         "/api/v1/admin": "admin-api",
@@ -410,7 +411,7 @@ class TestInterfaces:
 class TestProduction:
     """It is the tested overlay `local` by named patches and nothing else."""
 
-    MAY_DIFFER = {
+    MAY_DIFFER: ClassVar = {
         ("Deployment", "spec.template.spec.containers.0.image"),
         ("Deployment", "spec.template.spec.containers.0.envFrom"),  # names of ConfigMaps end in a hash of their content
         ("Deployment", "spec.template.spec.volumes"),  # so do those of local's Secrets
