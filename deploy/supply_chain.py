@@ -99,10 +99,8 @@ def audit() -> None:
                 unknown.append(package["skip_reason"])
                 continue
             audited += 1
-            for each in package["vulns"]:
-                found.append(
-                    f"{service}: {package['name']} {package['version']}: {each['id']}, fixed in {each['fix_versions']}"
-                )
+            pin = f"{service}: {package['name']} {package['version']}"
+            found += [f"{pin}: {each['id']}, fixed in {each['fix_versions']}" for each in package["vulns"]]
     for reason in sorted(set(unknown)):
         print(f"NOT AUDITED: {reason}")
     if found:

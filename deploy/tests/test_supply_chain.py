@@ -39,18 +39,15 @@ def test_t62_a_tampered_wheel_is_not_installed(tmp_path: Path) -> None:
     version = name.split("==")[1].split()[0]
     wheel = tmp_path / f"idna-{version}-py3-none-any.whl"
     about = f"idna-{version}.dist-info"
+    files = {
+        "idna/__init__.py": "raise SystemExit('tampered')\n",
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: idna\nVersion: {version}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/RECORD": "",
+    }
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("idna/__init__.py", "raise SystemExit('tampered')
-")
-        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1
-Name: idna
-Version: {version}
-")
-        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0
-Root-Is-Purelib: true
-Tag: py3-none-any
-")
-        archive.writestr(f"{about}/RECORD", "")
+        for path, text in files.items():
+            archive.writestr(path, text)
     at = lines.index(name)
     end = next(i for i in range(at + 1, len(lines)) if not lines[i].startswith("    "))
     (tmp_path / "lock.txt").write_text("\n".join(lines[at:end]) + "\n")

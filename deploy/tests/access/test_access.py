@@ -333,5 +333,8 @@ async def running(program: str, environment: dict[str, str], log: Path) -> Async
             print(log.read_text()[-3000:])
             raise
         finally:
-            process.terminate()
-            await process.wait()
+            ended = process.returncode
+            if ended is None:
+                process.terminate()
+                await process.wait()
+        assert ended is None, f"{program} ended by itself with {ended}:\n{log.read_text()[-3000:]}"
