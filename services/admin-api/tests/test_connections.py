@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -384,3 +385,11 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
         while not await condition():
             await asyncio.sleep(0.1)
+
+
+async def test_the_sweep_makes_the_coming_days_of_the_provisioning_log(world: World, settings: Settings) -> None:
+    async with running(settings):  # the sweep at its start
+        tomorrow = f"outcomes_{datetime.now(UTC) + timedelta(days=1):%Y%m%d}"
+        async with asyncio.timeout(10):
+            while not await world.db.fetchval("SELECT to_regclass($1)", tomorrow):
+                await asyncio.sleep(0.02)

@@ -9,16 +9,19 @@ import asyncio
 from datetime import UTC, datetime
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from admin_api import metrics
 from admin_api.changes import KafkaAway, delete_connection
 from admin_api.errors import Unavailable
 from admin_api.service import Service
-from admin_api.store import connections, sessions, state
+from admin_api.store import connections, outcomes, sessions, state
+from admin_api.store.database import root_of
 
 log = structlog.get_logger()
 
 MAX_CONNECTIONS = 100  # in one sweep
+OUTCOME_DAYS = 30  # of the provisioning log; at least 8, for the log of changes is kept 7 and may be replayed
 ACTOR = "admin-api"
 
 
@@ -34,7 +37,7 @@ async def sweep_forever(service: Service, interval: float) -> None:
 
 
 async def sweep(service: Service, now: datetime) -> None:
-    """Forget expired sessions; ask again for the deletions that the provisioner has not done; count for the metrics."""
+    """Forget expired sessions and old outcomes; repeat deletions that were not done; count for the metrics."""
     async with service.transaction() as db:
         await sessions.delete_expired(db, now)
         unfinished = await connections.list_unfinished_deletions(db, MAX_CONNECTIONS)
@@ -44,3 +47,16 @@ async def sweep(service: Service, now: datetime) -> None:
         log.info("connection.deletion.repeated", connection_id=str(connection.id))
         metrics.DELETIONS_REPEATED.inc()
     metrics.swept(found)
+    await keep_outcomes(service, now)
+
+
+async def keep_outcomes(service: Service, now: datetime) -> None:
+    """Make the coming days' partitions and drop those long gone; a reader of them delays it to the next sweep."""
+    try:
+        async with service.transaction() as db:
+            created, dropped = await outcomes.keep(db, OUTCOME_DAYS, now)
+    except DBAPIError as error:
+        log.warning("outcomes.not_kept", error=type(root_of(error)).__name__)
+        return
+    if created or dropped:
+        log.info("outcomes.kept", created=created, dropped=dropped)
