@@ -12,8 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "tests"))
-
 from locks import LOCKS, applicable_lines, locked
 
 SERVICES = ("scim-gateway", "provisioner", "admin-api")

@@ -58,7 +58,7 @@ class Containers:
 
     def start(self, name: str, container: DockerContainer) -> DockerContainer:
         started = self._stack.enter_context(container)
-        self.ids[name] = started.get_wrapped_container().id
+        self.ids[name] = started.get_wrapped_container().id or ""
         return started
 
     def like_compose(self, name: str) -> dict[str, str]:

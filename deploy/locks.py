@@ -5,9 +5,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from deployments import HOUSE
-
-LOCKS = HOUSE / "requirements"
+LOCKS = Path(__file__).parents[1] / "requirements"
 # What the images are: CPython 3.13 of Debian 13.
 ENVIRONMENT = {
     "python_version": "3.13",
