@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import math
 import random
 import shutil
 import sys
@@ -31,6 +32,7 @@ def main() -> int:
     running = commands.add_parser("run", help="run the real stack through real faults")
     running.add_argument("--seed", type=int, help="the choices of a run; printed by each")
     running.add_argument("--faults", type=int, default=30)
+    running.add_argument("--minutes", type=float, default=math.inf, help="no more faults after so many minutes")
     running.add_argument("--seeds", type=int, default=1, help="at most so many runs on one stack, until one fails")
     running.add_argument("--writes", type=int, default=LEAST_WRITES, help="acknowledged writes that a run needs")
     running.add_argument("--mistake", choices=MISTAKES, help="plant a mistake into the provisioners; the run must fail")
@@ -51,7 +53,7 @@ def chaos(arguments: argparse.Namespace) -> int:
 async def run_seeds(running: stack.Stack, seed: int, arguments: argparse.Namespace) -> bool:
     """Whether no run has failed; the first that does is the last."""
     for each in range(seed, seed + arguments.seeds):
-        report = await run_chaos(running, each, arguments.faults, arguments.writes)
+        report = await run_chaos(running, each, arguments.faults, arguments.writes, arguments.minutes)
         print(report, flush=True)
         if report.broken:
             return False

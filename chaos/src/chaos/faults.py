@@ -147,8 +147,8 @@ async def backend_killed(stack: Stack) -> AsyncIterator[None]:
     """One of the server's own processes; Postgres then ends all others and recovers."""
     pid = stack.postgres.pid
     with suppress(OSError):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        os.kill(int(children[-1]), signal.SIGKILL)
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[-1:]:
+            os.kill(int(child), signal.SIGKILL)
     yield
 
 

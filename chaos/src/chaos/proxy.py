@@ -63,6 +63,7 @@ class Proxy:
         self._target = target
         self._ways = {way: Quality() for way in Way}
         self._pairs: set[Pair] = set()
+        self._forgotten: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
         self.heal()
 
@@ -78,6 +79,8 @@ class Proxy:
                 task.cancel()
             close(pair.near)
             close(pair.far)
+        for writer in self._forgotten:
+            abort(writer)
 
     def heal(self) -> None:
         """Behave, from now on."""
@@ -109,6 +112,7 @@ class Proxy:
             for task in pair.tasks:
                 task.cancel()
             abort(pair.far)
+            self._forgotten.append(pair.near)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 from chaos.clients import Load
 from chaos.faults import chosen, inject
@@ -44,13 +45,16 @@ class Report:
         return "\n".join(lines)
 
 
-async def run(stack: Stack, seed: int, faults: int, least_writes: int) -> Report:
-    """Inject so many faults under load, and check everything; it goes on without faults up to `least_writes` writes."""
+async def run(stack: Stack, seed: int, faults: int, least_writes: int, minutes: float = inf) -> Report:
+    """Inject so many faults, or as many as fit into so many minutes, under load, and check everything.
+
+    The load goes on without faults up to `least_writes` acknowledged writes.
+    """
     report, load, began = Report(seed), Load(stack, seed), time.monotonic()
     signing_in = asyncio.create_task(sign_in_now_and_then(stack.postgres.dsn))
     try:
         async with load.running():
-            await disturb(stack, load, report, faults)
+            await disturb(stack, load, report, faults, began + minutes * 60)
             await until_written(load, least_writes, report)
             await until_whole(stack, report)
     finally:
@@ -68,11 +72,11 @@ async def run(stack: Stack, seed: int, faults: int, least_writes: int) -> Report
     return report
 
 
-async def disturb(stack: Stack, load: Load, report: Report, faults: int) -> None:
+async def disturb(stack: Stack, load: Load, report: Report, faults: int, end: float) -> None:
     """Inject faults, single ones and pairs; after each the clients must get on again."""
     dice = random.Random(report.seed)
     for together in chosen(stack, dice):
-        if report.faults.total() >= faults:
+        if report.faults.total() >= faults or time.monotonic() > end:
             return
         names = " and ".join(fault.name for fault in together)
         print(f"{load.acknowledged:6} writes; {names}", flush=True)
