@@ -6,7 +6,10 @@ import yaml
 
 from contracts import TOPICS, Topic
 
-TOPICS_FILE = Path(__file__).parent / "components" / "strimzi" / "topics.yaml"
+HERE = Path(__file__).parent
+TOPICS_FILE = HERE / "components" / "strimzi" / "topics.yaml"
+RULES_FILE = HERE / "components" / "monitoring" / "rules.yaml"
+RULES = HERE.parent / "observability" / "rules.yaml"
 
 
 def topic_manifest(topic: Topic) -> dict[str, object]:
@@ -27,5 +30,19 @@ def topics() -> str:
     return head + yaml.safe_dump_all([topic_manifest(topic) for topic in TOPICS], sort_keys=False)
 
 
+def rules() -> str:
+    head = "# Made by deploy/k8s/render.py from deploy/observability/rules.yaml.\n"
+    manifest = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "directory-sync"},
+        "spec": yaml.safe_load(RULES.read_text()),
+    }
+    return head + yaml.safe_dump(manifest, sort_keys=False, width=120)
+
+
+MADE = {TOPICS_FILE: topics, RULES_FILE: rules}
+
 if __name__ == "__main__":
-    TOPICS_FILE.write_text(topics())
+    for file, make in MADE.items():
+        file.write_text(make())

@@ -1,5 +1,6 @@
 """What kustomize makes of the overlays."""
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -38,10 +39,9 @@ def of_kind(overlay: str, *kinds: str) -> Iterator[Manifest]:
 
 
 def named(overlay: str, kind: str, name: str) -> Manifest:
-    """The one of this name; a generated name is found by its beginning."""
-    (found,) = [
-        each for each in of_kind(overlay, kind) if name_of(each) == name or name_of(each).startswith(f"{name}-")
-    ]
+    """The one of this name; a generated name ends in a hash of its content."""
+    wanted = re.compile(rf"{re.escape(name)}(-[a-z0-9]{{10}})?")
+    (found,) = [each for each in of_kind(overlay, kind) if wanted.fullmatch(name_of(each))]
     return found
 
 
