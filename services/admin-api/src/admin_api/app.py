@@ -26,6 +26,7 @@ from admin_api import (
     organizations,
     preview,
     provisioning_log,
+    quarantine_view,
     roles,
     sync_status,
     trail,
@@ -65,6 +66,7 @@ ROUTERS = (
     access_report.router,
     drift_report.router,
     preview.router,
+    quarantine_view.router,
 )
 
 

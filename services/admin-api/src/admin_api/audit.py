@@ -35,6 +35,7 @@ class Act(StrEnum):
     KEY_REVOKED = "urn:directory-sync:event:key-revoked"
     ORGANIZATION_CREATED = "urn:directory-sync:event:organization-created"
     ORGANIZATION_CHANGED = "urn:directory-sync:event:organization-changed"
+    PERSON_ERASED = "urn:directory-sync:event:person-erased"
     PREVIEWED = "urn:directory-sync:event:previewed"
     QUARANTINE_RESOLVED = "urn:directory-sync:event:quarantine-resolved"
     IDENTITY_LINKED = "urn:directory-sync:event:identity-linked"

@@ -6,31 +6,34 @@ to send again what it still means.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Query
 from pydantic import Field, model_validator
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api import audit
 from admin_api.audit import Act, Subject
-from admin_api.changes import DECISION_TIMEOUT, admin_change
+from admin_api.changes import DECISION_TIMEOUT, Changes, admin_change
 from admin_api.errors import NotFound
 from admin_api.paging import PagingOf, page, time_and_id
-from admin_api.principals import Admin, Principal
-from admin_api.service import Service, ServiceOf
+from admin_api.principals import Admin
+from admin_api.service import ServiceOf
 from admin_api.shapes import Body, Shape, new_router, refusals
 from admin_api.store import holds as store
-from contracts import Change, Operation, Outcome, ResourceType
+from admin_api.store.database import Transaction
+from contracts import Change, Operation, ResourceType
 from directory.tables import Hold
 from servicekit.ids import uuid7
 
 router = new_router("/scim", "holds")
 
 MAX_HOLDS = 200  # in one request
-AT_ONCE = 16  # changes of one request that wait for their outcomes
+AT_ONCE = 8  # changes of one request that wait for their outcomes; below the pool's size
 
 
 class HoldView(Shape):
@@ -93,6 +96,16 @@ class Released(Shape):
     remaining: int
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where holds are resolved: by what means, for whom, by whom."""
+
+    changes: Changes
+    transaction: Transaction
+    organization_id: UUID
+    actor: str
+
+
 @router.get("/holds")
 async def list_holds(
     principal: Admin,
@@ -120,13 +133,15 @@ async def list_holds(
 @router.post("/holds/confirm", responses=refusals(404, 503))
 async def confirm(body: Chosen, principal: Admin, service: ServiceOf) -> Resolutions:
     """Do what was held: each change is published again and passes the guard."""
-    return await _resolve(service, principal, body, lambda hold: service.changes.submit(confirmed(hold, principal)))
+    desk = Desk(service.changes, service.transaction, principal.organization.id, principal.actor)
+    return await resolve(desk, body, confirmed)
 
 
 @router.post("/holds/discard", responses=refusals(404, 503))
 async def discard(body: Chosen, principal: Admin, service: ServiceOf) -> Resolutions:
     """Forget what was held: the users stay active."""
-    return await _resolve(service, principal, body, lambda hold: service.changes.submit(discarded(hold, principal)))
+    desk = Desk(service.changes, service.transaction, principal.organization.id, principal.actor)
+    return await resolve(desk, body, discarded)
 
 
 @router.post("/connections/{connection_id}/release-guard", responses=refusals(404, 503))
@@ -134,23 +149,24 @@ async def release(connection_id: UUID, body: Release, principal: Admin, service:
     """Let the connection's deactivations pass for a while, and discard what is held."""
     until = datetime.now(UTC) + timedelta(minutes=body.minutes)
     async with service.transaction() as db:
-        if not await store.release_guard(db, principal.organization.id, connection_id, until):
-            raise NotFound
-        await audit.record(
-            db,
-            principal.organization.id,
-            principal.actor,
-            Act.CONNECTION_CHANGED,
-            (Subject.CONNECTION, connection_id),
-            {"after": {"guardReleasedUntil": until.isoformat()}},
-            connection_id=connection_id,
-        )
+        await release_guard(db, principal.organization.id, principal.actor, connection_id, until)
     done = await discard(Chosen(connection_id=connection_id), principal, service)
-    discarded = sum(result.status < 400 for result in done.results)
-    return Released(guard_released_until=until, discarded=discarded, remaining=done.remaining)
+    count = sum(result.status < 400 for result in done.results)
+    return Released(guard_released_until=until, discarded=count, remaining=done.remaining)
 
 
-def confirmed(hold: Hold, principal: Principal) -> Change:
+async def release_guard(
+    db: AsyncSession, organization_id: UUID, actor: str, connection_id: UUID, until: datetime
+) -> None:
+    """From now on the guard lets everything of the connection pass, until then; raises NotFound."""
+    if not await store.release_guard(db, organization_id, connection_id, until):
+        raise NotFound
+    after = {"after": {"guardReleasedUntil": until.isoformat()}}
+    subject = (Subject.CONNECTION, connection_id)
+    await audit.record(db, organization_id, actor, Act.CONNECTION_CHANGED, subject, after, connection_id=connection_id)
+
+
+def confirmed(hold: Hold, actor: str) -> Change:
     """The change that was held, as one of now that an admin asks for."""
     now = datetime.now(UTC)
     return Change.model_validate(hold.change).model_copy(
@@ -158,7 +174,7 @@ def confirmed(hold: Hold, principal: Principal) -> Change:
             "version": 2,
             "id": uuid7(),
             "hold_id": hold.id,
-            "actor": principal.actor,
+            "actor": actor,
             "token_id": None,
             "reply_partition": None,
             "received_at": now,
@@ -167,35 +183,27 @@ def confirmed(hold: Hold, principal: Principal) -> Change:
     )
 
 
-def discarded(hold: Hold, principal: Principal) -> Change:
-    return admin_change(
-        hold.organization_id, principal.actor, ResourceType.HOLD, Operation.DELETE, hold.id, hold.connection_id
-    )
+def discarded(hold: Hold, actor: str) -> Change:
+    """The wish that the held change be forgotten."""
+    return admin_change(hold.organization_id, actor, ResourceType.HOLD, Operation.DELETE, hold.id, hold.connection_id)
 
 
-async def _resolve(
-    service: Service, principal: Principal, body: Chosen, submit: Callable[[Hold], Awaitable[Outcome]]
-) -> Resolutions:
-    chosen = await _choose(service, principal, body)
+async def resolve(desk: Desk, chosen: Chosen, as_change: Callable[[Hold, str], Change]) -> Resolutions:
+    """Submit the change that `as_change` makes of each chosen hold, and wait for all of their outcomes."""
+    async with desk.transaction() as db:
+        open_holds = await store.find_open_holds(
+            db, desk.organization_id, ids=chosen.hold_ids, connection_id=chosen.connection_id, limit=MAX_HOLDS
+        )
+    if chosen.hold_ids is not None and len(open_holds) < len(set(chosen.hold_ids)):
+        raise NotFound("one of these holds is not there, or was resolved before")
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(hold: Hold) -> Resolved:
         async with turn:
-            outcome = await submit(hold)
+            outcome = await desk.changes.submit(as_change(hold, desk.actor))
         return Resolved(hold_id=hold.id, status=outcome.status, detail=outcome.detail)
 
-    results = await asyncio.gather(*map(one, chosen))
-    async with service.transaction() as db:
-        remaining = await store.count_open_holds(db, body.connection_id) if body.connection_id else 0
+    results = await asyncio.gather(*map(one, open_holds))
+    async with desk.transaction() as db:
+        remaining = await store.count_open_holds(db, chosen.connection_id) if chosen.connection_id else 0
     return Resolutions(results=list(results), remaining=remaining)
-
-
-async def _choose(service: Service, principal: Principal, body: Chosen) -> Sequence[Hold]:
-    """The open holds that are meant; raises NotFound when one of those named is not there or not open."""
-    async with service.transaction() as db:
-        chosen = await store.find_open_holds(
-            db, principal.organization.id, ids=body.hold_ids, connection_id=body.connection_id, limit=MAX_HOLDS
-        )
-    if body.hold_ids is not None and len(chosen) < len(set(body.hold_ids)):
-        raise NotFound("one of these holds is not there, or was resolved before")
-    return chosen

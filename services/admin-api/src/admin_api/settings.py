@@ -86,3 +86,10 @@ class BootstrapSettings(PepperSettings):
     """`directory-sync bootstrap`; DATABASE_URL is the owner's: accounts are not admin-api's to write."""
 
     database_url: Dsn
+
+
+class PreviewSettings(PepperSettings):
+    """`directory-sync preview`; DATABASE_URL is the owner's."""
+
+    database_url: Dsn
+    gateway_url: Annotated[str, Field(min_length=1)]

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from admin_api.cli import keys, organizations, quarantine, schema, setup
+from admin_api.cli import access, drift, erasure, holds, keys, organizations, previews, quarantine, schema, setup
 from admin_api.cli.frame import explain, keep_output_clean
 
 app = typer.Typer(
@@ -18,10 +18,15 @@ app = typer.Typer(
     suggest_commands=True,
 )
 app.add_typer(setup.app)
+app.add_typer(drift.app)
+app.add_typer(access.app)
+app.add_typer(previews.app)
+app.add_typer(erasure.app)
 app.add_typer(organizations.app, name="organization")
 app.add_typer(keys.app, name="key")
 app.add_typer(schema.app, name="schema")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(holds.app, name="holds")
 
 
 def main() -> None:

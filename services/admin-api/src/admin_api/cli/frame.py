@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from admin_api.changes import KafkaAway, NotConfirmed
 from admin_api.errors import ApiError, Unavailable, Validation
 from admin_api.settings import DatabaseSettings
-from admin_api.store.database import is_away, open_engine, root_of, transactions
+from admin_api.store.database import Transaction, is_away, open_engine, root_of, transactions
 from admin_api.topics import TopicMismatch, TopicRefused
 from scim import strictjson
 from scim.errors import ScimError
@@ -60,6 +60,17 @@ def in_database[T](work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         dsn = load(DatabaseSettings).database_url.get_secret_value()
         async with open_engine(dsn, pool_size=1) as engine, transactions(engine)() as db:
             return await work(db)
+
+    return asyncio.run(run())
+
+
+def in_transactions[T](work: Callable[[Transaction], Awaitable[T]], *, at_once: int = 10) -> T:
+    """The result of `work`, which opens transactions of its own, as the schema's owner."""
+
+    async def run() -> T:
+        dsn = load(DatabaseSettings).database_url.get_secret_value()
+        async with open_engine(dsn, pool_size=at_once) as engine:
+            return await work(transactions(engine))
 
     return asyncio.run(run())
 
