@@ -47,7 +47,11 @@ async def records_again(stack: Stack) -> AsyncIterator[None]:
                 for records in (await consumer.getmany(timeout_ms=1000)).values():
                     for record in records:
                         await producer.send_and_wait(
-                            CHANGES.name, record.value, record.key, partition=record.partition, headers=record.headers
+                            CHANGES.name,
+                            record.value,
+                            record.key,
+                            partition=record.partition,
+                            headers=list(record.headers),
                         )
             finally:
                 await consumer.stop()
