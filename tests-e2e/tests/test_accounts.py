@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from e2e.admin import Admin, Organization, another_organization
-from e2e.scim import assert_error, user
+from e2e.scim import assert_error, patch, user
 from e2e.stack import Stack
 
 USERS = "/api/v1/admin/users"
@@ -251,3 +251,46 @@ async def test_what_an_admin_did_is_in_the_log_and_in_the_trail(org: Organizatio
     assert gained["type"] == trail[0]["type"] == "urn:directory-sync:event:roles-changed"
     assert trail[0]["changeId"] == log[0]["changeId"]
     assert (await org.admin.request("POST", "/api/v1/admin/audit/verify")).json()["broken"] is None
+
+
+async def test_t12_t13_a_group_that_comes_to_a_mapped_name_makes_no_admin(stack: Stack):
+    """By a rename, or by being made anew: the protected role was given to the group that bore the name."""
+    async with another_organization(stack) as org:
+        created = [await org.scim.create(user()) for _ in range(3)]
+        first = await new_group(org, "Owners", created[0]["id"])
+        mapping = {"scimGroupName": "Owners", "roleName": "admin", "confirm": True}
+        await ask(org.admin, "POST", "/api/v1/admin/scim/group-mappings", mapping, 201)
+        await org.scim.request("PATCH", f"/Groups/{first}", patch(add_member(created[1]["id"])))
+        assert await roles_of(org, created) == [[], ["admin"], []]
+
+        await org.scim.request("DELETE", f"/Groups/{first}")
+        await new_group(org, "Owners", created[0]["id"])  # T13
+        assert await roles_of(org, created) == [[], [], []]
+        other = await new_group(org, "Others", created[2]["id"])
+        taken = await org.scim.request("PATCH", f"/Groups/{other}", patch(rename("Owners")))
+        assert_error(taken, 409, "uniqueness")
+        [again] = (await org.scim.request("GET", '/Groups?filter=displayName eq "Owners"')).json()["Resources"]
+        await org.scim.request("DELETE", f"/Groups/{again['id']}")
+        renamed = await org.scim.request("PATCH", f"/Groups/{other}", patch(rename("Owners")))  # T12
+        assert renamed.status_code == 200, renamed.text
+        assert await roles_of(org, created) == [[], [], []]
+
+
+async def new_group(org: Organization, name: str, *members: str) -> str:
+    body = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": name}
+    made = await org.scim.request("POST", "/Groups", {**body, "members": [{"value": each} for each in members]})
+    assert made.status_code == 201, made.text
+    return made.json()["id"]
+
+
+def add_member(user_id: str) -> dict:
+    return {"op": "add", "path": "members", "value": [{"value": user_id}]}
+
+
+def rename(name: str) -> dict:
+    return {"op": "replace", "path": "displayName", "value": name}
+
+
+async def roles_of(org: Organization, users: list[dict]) -> list[list[str]]:
+    accounts = [await account_of(org.admin, each["userName"]) for each in users]
+    return [[held["role"] for held in account["roles"]] for account in accounts]
