@@ -33,6 +33,7 @@ def main() -> int:
     running.add_argument("--seed", type=int, help="the choices of a run; printed by each")
     running.add_argument("--faults", type=int, default=30)
     running.add_argument("--minutes", type=float, default=math.inf, help="no more faults after so many minutes")
+    running.add_argument("--only", default="", help="faults whose names this regular expression finds")
     running.add_argument("--seeds", type=int, default=1, help="at most so many runs on one stack, until one fails")
     running.add_argument("--writes", type=int, default=LEAST_WRITES, help="acknowledged writes that a run needs")
     running.add_argument("--mistake", choices=MISTAKES, help="plant a mistake into the provisioners; the run must fail")
@@ -53,7 +54,9 @@ def chaos(arguments: argparse.Namespace) -> int:
 async def run_seeds(running: stack.Stack, seed: int, arguments: argparse.Namespace) -> bool:
     """Whether no run has failed; the first that does is the last."""
     for each in range(seed, seed + arguments.seeds):
-        report = await run_chaos(running, each, arguments.faults, arguments.writes, arguments.minutes)
+        report = await run_chaos(
+            running, each, arguments.faults, arguments.writes, minutes=arguments.minutes, only=arguments.only
+        )
         print(report, flush=True)
         if report.broken:
             return False

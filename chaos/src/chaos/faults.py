@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -54,13 +55,13 @@ def catalogue(stack: Stack) -> list[Fault]:
     return faults
 
 
-def chosen(stack: Stack, dice: random.Random) -> Iterator[list[Fault]]:
-    """One fault or a pair at a time, without end, in an order that the seed draws.
+def chosen(stack: Stack, dice: random.Random, only: str = "") -> Iterator[list[Fault]]:
+    """One fault or a pair at a time, without end, in an order that the seed draws, of those that `only` (regex) finds.
 
     Every kind comes equally often, but those of a single path, which are many, half as often as the others.
     """
     kinds: dict[str, list[Fault]] = {}
-    for fault in catalogue(stack):
+    for fault in (fault for fault in catalogue(stack) if re.search(only, fault.name)):
         kinds.setdefault(kind_of(fault), []).append(fault)
     while True:
         bag = [kind for kind in kinds for _ in range(1 if " - " in kind else 2)]

@@ -65,7 +65,7 @@ async def garbage_among_outcomes(stack: Stack) -> AsyncIterator[None]:
         async with asyncio.timeout(PATIENCE), producer_to(stack) as producer:
             for partition in range(OUTCOMES.partitions):
                 await producer.send_and_wait(OUTCOMES.name, b"\x00{", partition=partition, headers=headers)
-                await producer.send_and_wait(OUTCOMES.name, None, partition=partition)
+                await producer.send_and_wait(OUTCOMES.name, None, b"garbage", partition=partition)
     yield
 
 

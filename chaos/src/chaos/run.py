@@ -45,16 +45,19 @@ class Report:
         return "\n".join(lines)
 
 
-async def run(stack: Stack, seed: int, faults: int, least_writes: int, minutes: float = inf) -> Report:
+async def run(
+    stack: Stack, seed: int, faults: int, least_writes: int, *, minutes: float = inf, only: str = ""
+) -> Report:
     """Inject so many faults, or as many as fit into so many minutes, under load, and check everything.
 
-    The load goes on without faults up to `least_writes` acknowledged writes.
+    `only` is a regular expression for the faults' names. The load goes on without faults up to `least_writes`
+    acknowledged writes.
     """
     report, load, began = Report(seed), Load(stack, seed), time.monotonic()
     signing_in = asyncio.create_task(sign_in_now_and_then(stack.postgres.dsn))
     try:
         async with load.running():
-            await disturb(stack, load, report, faults, began + minutes * 60)
+            await disturb(stack, load, report, faults, began + minutes * 60, only)
             await until_written(load, least_writes, report)
             await until_whole(stack, report)
     finally:
@@ -72,10 +75,10 @@ async def run(stack: Stack, seed: int, faults: int, least_writes: int, minutes: 
     return report
 
 
-async def disturb(stack: Stack, load: Load, report: Report, faults: int, end: float) -> None:
+async def disturb(stack: Stack, load: Load, report: Report, faults: int, end: float, only: str) -> None:
     """Inject faults, single ones and pairs; after each the clients must get on again."""
     dice = random.Random(report.seed)
-    for together in chosen(stack, dice):
+    for together in chosen(stack, dice, only):
         if report.faults.total() >= faults or time.monotonic() > end:
             return
         names = " and ".join(fault.name for fault in together)
