@@ -292,7 +292,8 @@ class TestNetwork:
                 for rule in policy["spec"].get("egress", [])
                 for port in rule["ports"]
             }
-            assert ports == {53, 5432, 9092 if overlay == "local" else 9093}, identity(workload)
+            gateway = {"http"} if name_of(workload) == "admin-api" else set()  # previews
+            assert ports == gateway | {53, 5432, 9092 if overlay == "local" else 9093}, identity(workload)
             assert all(
                 rule.get("to")
                 for policy in policies_of(overlay, labels_of(workload))
@@ -302,7 +303,11 @@ class TestNetwork:
     @every_overlay
     def test_t58_who_may_come_in(self, overlay: str) -> None:
         allowed = {
-            "scim-gateway": {("http", "directory-sync/ingress"), ("metrics", "directory-sync/monitoring")},
+            "scim-gateway": {
+                ("http", "directory-sync/ingress"),
+                ("http", "admin-api"),
+                ("metrics", "directory-sync/monitoring"),
+            },
             "admin-api": {("http", "directory-sync/ingress"), ("metrics", "directory-sync/monitoring")},
             "provisioner": {("metrics", "directory-sync/monitoring")},
         }
@@ -345,12 +350,15 @@ def policies_of(overlay: str, labels: dict[str, str]) -> Iterator[Manifest]:
 
 
 def incoming(overlay: str, labels: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Port and label of the namespaces that may use it."""
+    """Port, and the label of the namespaces or the name of the pods that may use it."""
     for policy in policies_of(overlay, labels):
         for rule in policy["spec"].get("ingress", []):
             for source, port in product(rule["from"], rule["ports"]):
-                (label,) = source["namespaceSelector"]["matchLabels"]
-                yield port["port"], label
+                if "podSelector" in source:
+                    yield port["port"], source["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
+                else:
+                    (label,) = source["namespaceSelector"]["matchLabels"]
+                    yield port["port"], label
 
 
 def environment(workload: Manifest) -> dict[str, str]:
