@@ -39,6 +39,8 @@ KUBERNETES = "1.34"
 KUBE_SCORE = "github.com/zegl/kube-score/cmd/kube-score@v1.20.0"
 # What kube-score asks for and we decline.
 DECLINED = (
+    # The operators make the pods of Kafka and Postgres.
+    "networkpolicy-targets-pod",
     # It knows `latest` and Always only; the images are pinned by tag, and production may pin digests.
     "container-image-pull-policy",
     # The policies select by what a pod uses, which kube-score does not follow.
@@ -425,6 +427,7 @@ class TestProduction:
         ("Deployment", "spec.template.spec.containers.0.image"),
         ("Deployment", "spec.template.spec.containers.0.envFrom"),  # names of ConfigMaps end in a hash of their content
         ("Deployment", "spec.template.spec.volumes"),  # so do those of local's Secrets
+        ("Deployment", "spec.template.spec.containers.0.resources.requests.cpu"),
         ("Deployment", "spec.replicas"),  # KEDA's
         ("Job", "spec.template.spec.containers.0.image"),
         ("Job", "spec.template.spec.containers.0.envFrom"),
