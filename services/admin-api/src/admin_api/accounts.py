@@ -159,19 +159,19 @@ async def change_account(account_id: UUID, body: AccountSettings, principal: Adm
 
 
 @router.post("/{account_id}/suspend", responses=refusals(404, 409, 503))
-async def suspend(account_id: UUID, principal: Admin, service: ServiceOf) -> AccountView:
+async def suspend_account(account_id: UUID, principal: Admin, service: ServiceOf) -> AccountView:
     """Suspend the account: its sessions end at once, its roles are kept and without effect. Never the last admin."""
     return await changed(service, principal, account_id, AccountRequest(active=False))
 
 
 @router.post("/{account_id}/reactivate", responses=refusals(404, 409, 503))
-async def reactivate(account_id: UUID, principal: Admin, service: ServiceOf) -> AccountView:
+async def reactivate_account(account_id: UUID, principal: Admin, service: ServiceOf) -> AccountView:
     """Make the account active again, with the roles that it holds now."""
     return await changed(service, principal, account_id, AccountRequest(active=True))
 
 
 @router.post("/{account_id}/grants", status_code=201, responses=refusals(404, 409, 503))
-async def grant(account_id: UUID, body: GrantedRole, principal: Admin, service: ServiceOf) -> AccountView:
+async def grant_role(account_id: UUID, body: GrantedRole, principal: Admin, service: ServiceOf) -> AccountView:
     """Give the account a role by hand, beside what its groups give; it may have it already."""
     async with service.transaction() as db:
         await require_account(db, principal, account_id)
@@ -182,7 +182,7 @@ async def grant(account_id: UUID, body: GrantedRole, principal: Admin, service: 
 
 
 @router.delete("/{account_id}/grants/{role_id}", status_code=204, responses=refusals(404, 409, 503))
-async def revoke(account_id: UUID, role_id: UUID, principal: Admin, service: ServiceOf) -> None:
+async def revoke_role(account_id: UUID, role_id: UUID, principal: Admin, service: ServiceOf) -> None:
     """Take a role back that was given by hand; what groups give stays. Never the last admin's."""
     async with service.transaction() as db:
         await require_account(db, principal, account_id)
@@ -192,7 +192,7 @@ async def revoke(account_id: UUID, role_id: UUID, principal: Admin, service: Ser
 
 
 @router.post("/{account_id}/links", status_code=201, responses=refusals(404, 409, 503))
-async def link(account_id: UUID, body: NewLink, principal: Admin, service: ServiceOf) -> AccountView:
+async def link_account(account_id: UUID, body: NewLink, principal: Admin, service: ServiceOf) -> AccountView:
     """Let the connection change the account: the next time it creates a user of this email, it gets the account."""
     async with service.transaction() as db:
         await require_account(db, principal, account_id)
@@ -202,7 +202,7 @@ async def link(account_id: UUID, body: NewLink, principal: Admin, service: Servi
 
 
 @router.delete("/{account_id}/links/{connection_id}", status_code=204, responses=refusals(404, 409, 503))
-async def unlink(account_id: UUID, connection_id: UUID, principal: Admin, service: ServiceOf) -> None:
+async def unlink_account(account_id: UUID, connection_id: UUID, principal: Admin, service: ServiceOf) -> None:
     """Take the connection's right to the account away; not while it has a user there."""
     async with service.transaction() as db:
         await require_account(db, principal, account_id)

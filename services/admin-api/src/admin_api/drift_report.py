@@ -63,7 +63,7 @@ class DriftReport(Shape):
 
 
 @router.post("")
-async def verify(principal: Admin, service: ServiceOf, body: Wish | None = None) -> DriftReport:
+async def verify_directory(principal: Admin, service: ServiceOf, body: Wish | None = None) -> DriftReport:
     """Recompute roles, counters, links and memberships from raw rows, and tell what differs."""
     stale_after = timedelta(days=(body or Wish()).stale_after_days)
     async with service.transaction() as db:

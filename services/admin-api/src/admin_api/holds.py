@@ -131,26 +131,28 @@ async def list_holds(
 
 
 @router.post("/holds/confirm", responses=refusals(404, 503))
-async def confirm(body: Chosen, principal: Admin, service: ServiceOf) -> Resolutions:
+async def confirm_holds(body: Chosen, principal: Admin, service: ServiceOf) -> Resolutions:
     """Do what was held: each change is published again and passes the guard."""
     desk = Desk(service.changes, service.transaction, principal.organization.id, principal.actor)
     return await resolve(desk, body, confirmed)
 
 
 @router.post("/holds/discard", responses=refusals(404, 503))
-async def discard(body: Chosen, principal: Admin, service: ServiceOf) -> Resolutions:
+async def discard_holds(body: Chosen, principal: Admin, service: ServiceOf) -> Resolutions:
     """Forget what was held: the users stay active."""
     desk = Desk(service.changes, service.transaction, principal.organization.id, principal.actor)
     return await resolve(desk, body, discarded)
 
 
 @router.post("/connections/{connection_id}/release-guard", responses=refusals(404, 503))
-async def release(connection_id: UUID, body: Release, principal: Admin, service: ServiceOf) -> Released:
+async def release_guard_of_connection(
+    connection_id: UUID, body: Release, principal: Admin, service: ServiceOf
+) -> Released:
     """Let the connection's deactivations pass for a while, and discard what is held."""
     until = datetime.now(UTC) + timedelta(minutes=body.minutes)
     async with service.transaction() as db:
         await release_guard(db, principal.organization.id, principal.actor, connection_id, until)
-    done = await discard(Chosen(connection_id=connection_id), principal, service)
+    done = await discard_holds(Chosen(connection_id=connection_id), principal, service)
     count = sum(result.status < 400 for result in done.results)
     return Released(guard_released_until=until, discarded=count, remaining=done.remaining)
 

@@ -65,7 +65,7 @@ async def list_link_requests(
 
 
 @router.post("/{request_id}/approve", responses=refusals(404, 409, 503))
-async def approve(request_id: UUID, principal: Admin, service: ServiceOf) -> LinkRequestView:
+async def approve_link_request(request_id: UUID, principal: Admin, service: ServiceOf) -> LinkRequestView:
     """Link the account to the connection; the identity provider gets it with its next try."""
     request = await _open_request(service, principal, request_id)
     await accounts.submit(service, principal, request.account_id, AccountRequest(link=request.connection_id))
@@ -73,7 +73,7 @@ async def approve(request_id: UUID, principal: Admin, service: ServiceOf) -> Lin
 
 
 @router.post("/{request_id}/reject", responses=refusals(404, 409, 503))
-async def reject(request_id: UUID, principal: Admin, service: ServiceOf) -> LinkRequestView:
+async def reject_link_request(request_id: UUID, principal: Admin, service: ServiceOf) -> LinkRequestView:
     """Turn the request down; the connection may ask again."""
     request = await _open_request(service, principal, request_id)
     await accounts.submit(service, principal, request.account_id, AccountRequest(reject_link=request.connection_id))

@@ -92,7 +92,7 @@ class Asker:
 
 
 @router.post("", responses=refusals(404, 503))
-async def preview(connection_id: UUID, body: ScimRequest, principal: Admin, service: ServiceOf) -> Preview:
+async def preview_request(connection_id: UUID, body: ScimRequest, principal: Admin, service: ServiceOf) -> Preview:
     """What the request would do, if the connection's identity provider sent it now. Nothing is changed."""
     asker = Asker(principal.organization.id, principal.actor, service.transaction, service.gateway, service.pepper)
     return await rehearse(asker, connection_id, body)

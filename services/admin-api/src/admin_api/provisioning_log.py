@@ -131,7 +131,7 @@ async def export_log(
 
 
 @router.get("/{change_id}", responses=refusals(404))
-async def get_entry(change_id: UUID, principal: Admin, service: ServiceOf) -> LogEntry:
+async def get_log_entry(change_id: UUID, principal: Admin, service: ServiceOf) -> LogEntry:
     """One entry."""
     async with service.transaction() as db:
         row = await store.find_entry(db, principal.organization.id, change_id)

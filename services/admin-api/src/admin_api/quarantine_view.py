@@ -71,7 +71,7 @@ async def list_quarantine(
 
 
 @router.get("/{record_id}", responses=refusals(404))
-async def get_record(record_id: UUID, principal: Admin, service: ServiceOf) -> QuarantinedRecord:
+async def get_quarantined(record_id: UUID, principal: Admin, service: ServiceOf) -> QuarantinedRecord:
     """One record, with what it asked for."""
     async with service.transaction() as db:
         found = await quarantine.show(db, record_id, principal.organization.id)
@@ -79,7 +79,7 @@ async def get_record(record_id: UUID, principal: Admin, service: ServiceOf) -> Q
 
 
 @router.post("/{record_id}/retry", responses=refusals(404, 409, 503))
-async def retry(record_id: UUID, principal: Admin, service: ServiceOf) -> Retried:
+async def retry_quarantined(record_id: UUID, principal: Admin, service: ServiceOf) -> Retried:
     """Have the change decided again, on the directory as it is now, in the name of who asks."""
     async with service.transaction() as db:
         change_id = await quarantine.retry(db, service.publisher, record_id, principal.actor, principal.organization.id)
@@ -87,7 +87,7 @@ async def retry(record_id: UUID, principal: Admin, service: ServiceOf) -> Retrie
 
 
 @router.post("/{record_id}/discard", status_code=204, responses=refusals(404, 409))
-async def discard(record_id: UUID, principal: Admin, service: ServiceOf) -> None:
+async def discard_quarantined(record_id: UUID, principal: Admin, service: ServiceOf) -> None:
     """Give the record up."""
     async with service.transaction() as db:
         await quarantine.discard(db, record_id, principal.actor, principal.organization.id)
