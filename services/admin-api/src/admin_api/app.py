@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
 
@@ -28,6 +30,7 @@ from admin_api import (
     provisioning_log,
     quarantine_view,
     roles,
+    sign_in,
     sync_status,
     trail,
 )
@@ -38,9 +41,12 @@ from admin_api.edge import EDGE
 from admin_api.errors import ApiError
 from admin_api.failures import Failures
 from admin_api.log_ends import LogEnds
+from admin_api.openapi import describe
+from admin_api.openid import Client, Provider
 from admin_api.passwords import Passwords
 from admin_api.service import Service
 from admin_api.settings import Settings
+from admin_api.shapes import PREFIX
 from admin_api.store.database import driver_connection, open_engine, transactions
 from admin_api.sweep import sweep_forever
 from servicekit.health import Health
@@ -51,6 +57,7 @@ log = structlog.get_logger()
 # A router of a new module goes here; tests/test_matrix.py wants a row for each of its routes.
 ROUTERS = (
     auth.router,
+    sign_in.router,
     connections.router,
     roles.router,
     mappings.router,
@@ -82,6 +89,9 @@ def create_app(settings: Settings, health: Health | None = None) -> FastAPI:
             yield
 
     app = FastAPI(
+        title="Directory sync: admin API",
+        version=version("directory-sync-admin-api"),
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
         routes=[*health.routes()],
         middleware=[EDGE],
@@ -93,7 +103,8 @@ def create_app(settings: Settings, health: Health | None = None) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.get("/")(name)
+    app.get("/", include_in_schema=False)(name)
+    app.get(f"{PREFIX}/openapi.json", include_in_schema=False)(openapi)
     for router in ROUTERS:
         app.include_router(router)
     return app
@@ -102,6 +113,11 @@ def create_app(settings: Settings, health: Health | None = None) -> FastAPI:
 async def name() -> dict[str, str]:
     """What this is."""
     return {"service": "admin-api"}
+
+
+async def openapi(request: Request) -> Response:
+    """The description of the API."""
+    return JSONResponse(describe(request.app))
 
 
 @asynccontextmanager
@@ -130,6 +146,7 @@ async def open_service(settings: Settings, health: Health) -> AsyncIterator[Serv
             drift_counts=DriftCounts(),
             pepper=settings.pepper(),
             public_origin=origin_of(settings.public_url),
+            provider=provider_of(settings),
             gateway=gateway,
         )
         sweeping = asyncio.create_task(sweep_forever(service, settings.admin_sweep_seconds))
@@ -154,6 +171,15 @@ def watch(health: Health, engine: AsyncEngine, publisher: Publisher, sweeping: a
     health.add("postgres", postgres)
     health.add("kafka", publisher.check)
     health.add_live("sweep", sweep)
+
+
+def provider_of(settings: Settings) -> Provider | None:
+    """The OpenID provider of the console's sign-in, if there is one."""
+    if not settings.oidc_issuer:
+        return None
+    secret = settings.oidc_client_secret.get_secret_value()
+    redirect_uri = f"{origin_of(settings.public_url)}/api/auth/callback/oidc"
+    return Provider(Client(settings.oidc_issuer, settings.oidc_client_id, secret, redirect_uri))
 
 
 def origin_of(url: str) -> str:

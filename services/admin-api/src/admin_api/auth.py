@@ -8,20 +8,23 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import scim.errors
-from admin_api import metrics
+from admin_api import audit, metrics
+from admin_api.audit import Act, Subject
 from admin_api.errors import Conflict, Unauthenticated
 from admin_api.passwords import MAX_LENGTH
 from admin_api.principals import SignedIn
 from admin_api.service import Service, ServiceOf
 from admin_api.sessions import COOKIE, LIFETIME, check_origin, open_session
+from admin_api.shapes import Shape, refusals
 from admin_api.store import accounts, sessions
 from admin_api.store.accounts import Candidate
 from directory.tables import Role
 from scim.keys import email_key
 
-router = APIRouter(prefix="/api/auth")
+router = APIRouter(prefix="/api/auth", tags=["sign-in"])
 
 # An email may exist in several organizations; each costs one hash.
 MAX_CANDIDATES = 5
@@ -38,7 +41,40 @@ class SignIn(BaseModel):
     organization_id: Annotated[str, Field(max_length=64)] | None = None
 
 
-@router.post("/sign-in/email")
+class UserShape(Shape):
+    """Who is signed in; the names of the roles that they hold by whatever grant."""
+
+    id: UUID
+    email: str | None
+    name: str
+    organization_id: UUID
+    roles: Annotated[list[str], Field(examples=[["admin"]])]
+
+
+class SessionShape(Shape):
+    id: UUID
+    created_at: datetime
+    expires_at: datetime
+
+
+class SignedInShape(Shape):
+    """`token` is the session's secret, for programs; browsers have it as a cookie."""
+
+    token: Annotated[str, Field(examples=["session_ and 49 letters and digits"])]
+    expires_at: datetime
+    user: UserShape
+
+
+class CurrentSession(Shape):
+    session: SessionShape
+    user: UserShape
+
+
+class SignedOut(Shape):
+    success: bool
+
+
+@router.post("/sign-in/email", response_model=SignedInShape, responses=refusals(400, 401, 409, 429, 503))
 async def sign_in(body: SignIn, request: Request, service: ServiceOf) -> Response:
     """A session for the account that the email and the password name; always a new one (threat T53)."""
     if "origin" in request.headers:
@@ -47,6 +83,7 @@ async def sign_in(body: SignIn, request: Request, service: ServiceOf) -> Respons
     async with service.transaction() as db:
         secret, session = await open_session(db, account.id, account.epoch, service.pepper, datetime.now(UTC))
         roles = await accounts.find_roles(db, account.id)
+        await _record(db, account.organization_id, account.id, Act.SIGNED_IN, {"by": "password"})
     user = user_json(account.id, account.email, account.display_name, account.organization_id, roles)
     response = JSONResponse({"token": secret, "expiresAt": session.expires_at.isoformat(), "user": user})
     response.set_cookie(
@@ -55,17 +92,18 @@ async def sign_in(body: SignIn, request: Request, service: ServiceOf) -> Respons
     return response
 
 
-@router.post("/sign-out")
+@router.post("/sign-out", response_model=SignedOut, responses=refusals(401, 403))
 async def sign_out(person: SignedIn, service: ServiceOf) -> Response:
     """End the session that the request came with."""
     async with service.transaction() as db:
         await sessions.revoke(db, person.session.id, datetime.now(UTC))
+        await _record(db, person.organization.id, person.account.id, Act.SIGNED_OUT)
     response = JSONResponse({"success": True})
     response.delete_cookie(COOKIE, secure=True, httponly=True, samesite="strict")
     return response
 
 
-@router.get("/get-session")
+@router.get("/get-session", response_model=CurrentSession, responses=refusals(401))
 async def get_session(person: SignedIn) -> dict[str, Any]:
     """Who is signed in, and until when at most."""
     account, session = person.account, person.session
@@ -110,6 +148,12 @@ async def _fitting(service: Service, candidates: list[Candidate], password: str)
     if not candidates:
         await service.passwords.verify(None, password)
     return [candidate for candidate in candidates if await service.passwords.verify(candidate.password_hash, password)]
+
+
+async def _record(
+    db: AsyncSession, organization_id: UUID, account_id: UUID, act: Act, data: dict[str, Any] | None = None
+) -> None:
+    await audit.record(db, organization_id, f"account:{account_id}", act, (Subject.ACCOUNT, account_id), data)
 
 
 def _email_key(email: str) -> str | None:

@@ -7,7 +7,7 @@ organization's connection answers exactly like an unknown one.
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import structlog
@@ -23,13 +23,16 @@ from admin_api.errors import Forbidden, NotFound
 from admin_api.principals import Admin, Principal
 from admin_api.providers import check_provider_id, is_provider_id
 from admin_api.service import Service, ServiceOf
+from admin_api.shapes import Shape, refusals
 from admin_api.store import connections, mappings
 from admin_api.tokens import issue_token, open_connection
 from directory.tables import Connection, Token
 
 log = structlog.get_logger()
 
-router = APIRouter(prefix="/api/auth/scim")
+router = APIRouter(
+    prefix="/api/auth/scim", tags=["tokens, in Better Auth's shapes"], responses={**refusals(400, 401, 403)}
+)
 
 _UNKNOWN = "there is no such connection"
 
@@ -46,8 +49,48 @@ class ConnectionName(BaseModel):
     organization_id: Annotated[str, Field(max_length=64)] | None = None
 
 
-@router.post("/generate-token", status_code=201)
-async def generate_token(body: ConnectionName, principal: Admin, service: ServiceOf) -> dict[str, Any]:
+class LiveToken(Shape):
+    """A token, of which the last four characters are shown (threat T44)."""
+
+    id: UUID
+    hint: Annotated[str, Field(examples=["4xYz"])]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class ProviderConnection(Shape):
+    """A connection with its live tokens."""
+
+    id: UUID
+    provider_id: Annotated[str, Field(examples=["okta"])]
+    organization_id: UUID
+    created_at: datetime
+    tokens: list[LiveToken]
+
+
+class ProviderConnections(Shape):
+    providers: list[ProviderConnection]
+
+
+class GeneratedToken(Shape):
+    """With the secret, this once."""
+
+    scim_token: Annotated[str, Field(examples=["scim_ and 49 letters and digits"])]
+    connection_id: UUID
+    provider_id: Annotated[str, Field(examples=["okta"])]
+    organization_id: UUID
+    token_id: UUID
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class Success(Shape):
+    success: bool
+
+
+@router.post("/generate-token", status_code=201, responses=refusals(409))
+async def generate_token(body: ConnectionName, principal: Admin, service: ServiceOf) -> GeneratedToken:
     """One more token for the connection, which is made when missing; the secret is in this answer and nowhere else."""
     organization_id = own_organization(principal, body.organization_id)
     check_provider_id(body.provider_id)
@@ -57,31 +100,31 @@ async def generate_token(body: ConnectionName, principal: Admin, service: Servic
         issued = await issue_token(db, connection, service.pepper, now)
         await record_issued(db, principal, issued)
     log.info("token.issued", connection_id=str(connection.id), token_id=str(issued.token.id))
-    return {
-        "scimToken": issued.secret,
-        "connectionId": connection.id,
-        "providerId": connection.provider_id,
-        "organizationId": connection.organization_id,
-        "tokenId": issued.token.id,
-        "createdAt": issued.token.created_at,
-        "expiresAt": issued.token.expires_at,
-    }
+    return GeneratedToken(
+        scim_token=issued.secret,
+        connection_id=connection.id,
+        provider_id=connection.provider_id,
+        organization_id=connection.organization_id,
+        token_id=issued.token.id,
+        created_at=issued.token.created_at,
+        expires_at=issued.token.expires_at,
+    )
 
 
 @router.get("/list-provider-connections")
-async def list_connections(principal: Admin, service: ServiceOf) -> dict[str, Any]:
+async def list_provider_connections(principal: Admin, service: ServiceOf) -> ProviderConnections:
     """The connections of the caller's organization."""
     async with service.transaction() as db:
         found = await connections.list_connections(db, principal.organization.id)
         tokens = await connections.list_live_tokens(db, [c.id for c in found], datetime.now(UTC))
     by_connection = tokens_by_connection(tokens)
-    return {"providers": [connection_json(connection, by_connection[connection.id]) for connection in found]}
+    return ProviderConnections(providers=[_shape(connection, by_connection[connection.id]) for connection in found])
 
 
-@router.get("/get-provider-connection")
-async def get_connection(
+@router.get("/get-provider-connection", responses=refusals(404))
+async def get_provider_connection(
     provider_id: Annotated[str, Query(alias="providerId")], principal: Admin, service: ServiceOf
-) -> dict[str, Any]:
+) -> ProviderConnection:
     """One connection of the caller's organization."""
     if not is_provider_id(provider_id):
         raise NotFound(_UNKNOWN)
@@ -90,11 +133,11 @@ async def get_connection(
         if connection is None:
             raise NotFound(_UNKNOWN)
         tokens = await connections.list_live_tokens(db, [connection.id], datetime.now(UTC))
-    return connection_json(connection, tokens)
+    return _shape(connection, tokens)
 
 
-@router.post("/delete-provider-connection")
-async def delete(body: ConnectionName, principal: Admin, service: ServiceOf) -> dict[str, Any]:
+@router.post("/delete-provider-connection", responses=refusals(404))
+async def delete_provider_connection(body: ConnectionName, principal: Admin, service: ServiceOf) -> Success:
     """End the connection and its tokens; the provisioner removes its users and groups, the accounts stay."""
     organization_id = own_organization(principal, body.organization_id)
     if not is_provider_id(body.provider_id):
@@ -104,7 +147,7 @@ async def delete(body: ConnectionName, principal: Admin, service: ServiceOf) -> 
     if connection is None:
         raise NotFound(_UNKNOWN)
     await close_connection(service, principal, connection.id)
-    return {"success": True}
+    return Success(success=True)
 
 
 async def close_connection(service: Service, principal: Principal, connection_id: UUID) -> None:
@@ -156,22 +199,11 @@ def tokens_by_connection(tokens: Sequence[Token]) -> defaultdict[UUID, list[Toke
     return grouped
 
 
-def connection_json(connection: Connection, tokens: Sequence[Token]) -> dict[str, Any]:
-    """A connection with its live tokens, of which the last four characters are shown (threat T44)."""
-    return {
-        "id": connection.id,
-        "providerId": connection.provider_id,
-        "organizationId": connection.organization_id,
-        "createdAt": connection.created_at,
-        "tokens": [token_json(token) for token in tokens],
-    }
-
-
-def token_json(token: Token) -> dict[str, Any]:
-    return {
-        "id": token.id,
-        "hint": token.hint,
-        "createdAt": token.created_at,
-        "expiresAt": token.expires_at,
-        "lastUsedAt": token.last_used_at,
-    }
+def _shape(connection: Connection, tokens: Sequence[Token]) -> ProviderConnection:
+    return ProviderConnection(
+        id=connection.id,
+        provider_id=connection.provider_id,
+        organization_id=connection.organization_id,
+        created_at=connection.created_at,
+        tokens=[LiveToken.model_validate(token) for token in tokens],
+    )

@@ -10,6 +10,7 @@ from admin_api.changes import Changes, Publisher
 from admin_api.drift_counts import DriftCounts
 from admin_api.failures import Failures
 from admin_api.log_ends import LogEnds
+from admin_api.openid import Provider
 from admin_api.passwords import Passwords
 from admin_api.store.database import Transaction
 
@@ -27,6 +28,7 @@ class Service:
     drift_counts: DriftCounts
     pepper: bytes
     public_origin: str
+    provider: Provider | None
     gateway: httpx.AsyncClient | None
 
 

@@ -1,9 +1,9 @@
 """Settings of the service and of the operators' commands (all names as environment variables, in upper case)."""
 
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from servicekit.kafka import KafkaSettings
@@ -41,14 +41,36 @@ class PepperSettings(ServiceSettings):
         return self.token_pepper.get_secret_value().encode()
 
 
-class Settings(PepperSettings, KafkaSettings, ServerSettings):
+class OidcSettings(ServiceSettings):
+    """The OpenID provider of the console's sign-in; none without OIDC_ISSUER.
+
+    The provider sends browsers back to PUBLIC_URL/api/auth/callback/oidc, which it must know as a redirect URI.
+    """
+
+    # Origin under which browsers reach us; requests with the cookie may come from it besides from their own Host.
+    public_url: str = ""
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def _check_oidc(self) -> Self:
+        if not self.oidc_issuer:
+            return self
+        if not self.oidc_client_id or not self.public_url:
+            raise PydanticCustomError("oidc", "OIDC_CLIENT_ID and PUBLIC_URL are needed with OIDC_ISSUER")
+        parts = urlsplit(self.oidc_issuer)
+        if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise PydanticCustomError("oidc", "OIDC_ISSUER must be an https URL")
+        return self
+
+
+class Settings(PepperSettings, KafkaSettings, OidcSettings, ServerSettings):
     """The HTTP service. Addresses and secrets have no defaults, except where one process on one machine is meant."""
 
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
     admin_database_url: Dsn
-    # Origin under which browsers reach us; requests with the cookie may come from it besides from their own Host.
-    public_url: str = ""
     # Origin of a gateway, which reads what is to be previewed; without it there are no previews.
     gateway_url: str = ""
 

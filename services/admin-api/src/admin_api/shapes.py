@@ -46,6 +46,7 @@ _MEANINGS = {
     403: "`forbidden`, or `enterprise_required` when the plan does not include directory sync",
     404: "`not_found`: unknown, or another organization's",
     409: "`conflict`: the state of things does not allow it",
+    429: "`too_many_requests`: wait as long as `Retry-After` says",
     503: "`unavailable`: trying again helps; the message says whether the change may have been made",
 }
 
