@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.exports import PAGE, Format, download
+from admin_api.exports import DOWNLOADS, PAGE, Format, download
 from admin_api.paging import PagingOf, page
 from admin_api.principals import Admin
 from admin_api.service import Service, ServiceOf
@@ -108,7 +108,7 @@ async def access_report(principal: Admin, service: ServiceOf, paging: PagingOf) 
     return AccessReport(**dict(summary), holders=[holder_of(row) for row in rows], next_cursor=next_cursor)
 
 
-@router.get("/export", response_class=StreamingResponse)
+@router.get("/export", response_class=StreamingResponse, responses=DOWNLOADS)
 async def export_access_report(
     principal: Admin, service: ServiceOf, format: Annotated[Format, Query()] = "csv"
 ) -> StreamingResponse:

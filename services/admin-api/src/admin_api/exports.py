@@ -12,6 +12,10 @@ from fastapi.responses import StreamingResponse
 type Format = Literal["csv", "jsonl"]
 
 MEDIA_TYPES: dict[str, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+# The `responses` of a route that answers with a download.
+DOWNLOADS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media_type: {"schema": {"type": "string"}} for media_type in MEDIA_TYPES.values()}}
+}
 PAGE = 500  # rows that are read, and held, at a time
 
 # What spreadsheets take for a formula, also in its full-width form and behind blanks.

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from admin_api.errors import NotFound, Validation
-from admin_api.exports import PAGE, Format, download
+from admin_api.exports import DOWNLOADS, PAGE, Format, download
 from admin_api.paging import PagingOf, page
 from admin_api.principals import Admin
 from admin_api.service import Service, ServiceOf
@@ -122,7 +122,7 @@ async def list_log(principal: Admin, service: ServiceOf, paging: PagingOf, wante
     return LogPage(entries=entries, next_cursor=next_cursor)
 
 
-@router.get("/export", response_class=StreamingResponse)
+@router.get("/export", response_class=StreamingResponse, responses=DOWNLOADS)
 async def export_log(
     principal: Admin, service: ServiceOf, wanted: Wanted, format: Annotated[Format, Query()] = "csv"
 ) -> StreamingResponse:

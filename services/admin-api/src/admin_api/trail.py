@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from admin_api.chains import fault_of
-from admin_api.exports import PAGE, Format, download
+from admin_api.exports import DOWNLOADS, PAGE, Format, download
 from admin_api.paging import PagingOf, page
 from admin_api.principals import Admin
 from admin_api.service import Service, ServiceOf
@@ -93,7 +93,7 @@ async def list_audit(principal: Admin, service: ServiceOf, paging: PagingOf, wan
     return AuditPage(events=[event_of(event) for event in events], next_cursor=next_cursor)
 
 
-@router.get("/export", response_class=StreamingResponse)
+@router.get("/export", response_class=StreamingResponse, responses=DOWNLOADS)
 async def export_audit(
     principal: Admin, service: ServiceOf, wanted: Wanted, format: Annotated[Format, Query()] = "csv"
 ) -> StreamingResponse:
