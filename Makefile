@@ -3,7 +3,7 @@
 # What deploys: see deploy/.
 DEPLOY := .venv/.deploy
 .PHONY: images sbom manifests test-compose test-containers test-k8s audit
-.PHONY: help asyncapi run clean-run demo test conformance fuzz chaos simulate bench bench-peers bench-scim lint format env broken
+.PHONY: help asyncapi run clean-run demo test threats conformance fuzz chaos simulate bench bench-peers bench-scim lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml chaos/pyproject.toml)
 # An interpreter that was removed leaves an environment behind that looks complete.
@@ -23,6 +23,9 @@ demo: .venv/.complete ## four identity providers push a made-up company; USERS=5
 
 test: .venv/.complete ## run all tests; ARGS="libs/scim -k filter" runs some, LONG=1 also the long ones
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+threats: .venv/.complete ## print the rows of the threat model with their tests; fails when one has none
+	@$(BIN)/python scripts/threats
 
 conformance: .venv/.complete ## play the identity providers' cases against a server: URL=... TOKEN=... [ARGS=...]
 	@$(BIN)/python -m e2e.conformance --url "$(URL)" --token "$(TOKEN)" $(ARGS)

@@ -182,6 +182,26 @@ async def test_p9_a_zombie_commits_nothing_after_another_has_claimed(world):
     assert await world.rows("users") == []
 
 
+async def test_t21_a_stale_replay_reactivates_nobody(world):
+    """T21: neither a zombie that still holds an activation, nor the same record read again from a moved offset."""
+    create = world.create("ada", resource={"active": False})
+    activate = world.patch(create.resource_id, {"op": "replace", "path": "active", "value": True})
+    suspend = world.patch(create.resource_id, {"op": "replace", "path": "active", "value": False})
+    await world.apply(create)
+    stale_claim, stale_records = world.claim, world.records([activate])
+    await world.apply(activate)
+    await world.apply(suspend)
+
+    with pytest.raises(ClaimLost):
+        await world.engine.apply(stale_claim, stale_records)
+    await world.owner.execute("UPDATE partition_offsets SET next_offset = $1", stale_claim.next_offset)
+    world.claim = await world.engine.claim(CHANGES.name, 0, 0, "after a restore")
+    await world.apply(activate)
+
+    assert (await world.account_of(create.resource_id))["status"] == "suspended"
+    assert [row["active"] for row in await world.rows("users")] == [False]
+
+
 async def test_p9_a_zombie_paused_before_its_first_commit_commits_nothing(world, monkeypatch):
     paused, resume = asyncio.Event(), asyncio.Event()
     flush = store_flush.flush
