@@ -23,6 +23,7 @@ class Act(StrEnum):
     TOKEN_ISSUED = "urn:directory-sync:event:token-issued"  # noqa: S105
     TOKEN_CHANGED = "urn:directory-sync:event:token-changed"  # noqa: S105
     TOKEN_REVOKED = "urn:directory-sync:event:token-revoked"  # noqa: S105
+    TOKEN_EXPIRES = "urn:directory-sync:event:token-expires"  # noqa: S105
     CONNECTION_OPENED = "urn:directory-sync:event:connection-opened"
     CONNECTION_CHANGED = "urn:directory-sync:event:connection-changed"
     CONNECTION_DELETED = "urn:directory-sync:event:connection-deleted"

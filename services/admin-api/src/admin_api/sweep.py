@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from admin_api import metrics
+from admin_api import audit, metrics
+from admin_api.audit import Act, Subject
 from admin_api.changes import KafkaAway, delete_connection
 from admin_api.errors import Unavailable
+from admin_api.notices import EXPIRY_NOTICE
 from admin_api.service import Service
 from admin_api.store import connections, outcomes, sessions, state
 from admin_api.store.database import root_of
@@ -47,7 +49,26 @@ async def sweep(service: Service, now: datetime) -> None:
         log.info("connection.deletion.repeated", connection_id=str(connection.id))
         metrics.DELETIONS_REPEATED.inc()
     metrics.swept(found)
+    await tell_expiring(service, now)
     await keep_outcomes(service, now)
+
+
+async def tell_expiring(service: Service, now: datetime) -> None:
+    """An event for each token that is about to expire, once."""
+    async with service.transaction() as db:
+        for token, organization_id in await connections.list_expiring(db, Act.TOKEN_EXPIRES, now, now + EXPIRY_NOTICE):
+            assert token.expires_at is not None
+            await audit.record(
+                db,
+                organization_id,
+                ACTOR,
+                Act.TOKEN_EXPIRES,
+                (Subject.TOKEN, token.id),
+                {"hint": token.hint, "expiresAt": token.expires_at.isoformat()},
+                connection_id=token.connection_id,
+                token_id=token.id,
+            )
+            log.warning("token.expires", connection_id=str(token.connection_id), token_id=str(token.id))
 
 
 async def keep_outcomes(service: Service, now: datetime) -> None:

@@ -8,7 +8,19 @@ import sys
 
 import typer
 
-from admin_api.cli import access, drift, erasure, holds, keys, organizations, previews, quarantine, schema, setup
+from admin_api.cli import (
+    access,
+    drift,
+    erasure,
+    holds,
+    keys,
+    organizations,
+    previews,
+    quarantine,
+    schema,
+    setup,
+    status,
+)
 from admin_api.cli.frame import explain, keep_output_clean
 
 app = typer.Typer(
@@ -18,6 +30,7 @@ app = typer.Typer(
     suggest_commands=True,
 )
 app.add_typer(setup.app)
+app.add_typer(status.app)
 app.add_typer(drift.app)
 app.add_typer(access.app)
 app.add_typer(previews.app)

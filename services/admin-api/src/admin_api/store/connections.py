@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, exists, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from directory.tables import Connection, Group, Token, User
+from directory.tables import Connection, Event, Group, Token, User
+
+MAX_EXPIRING = 100  # told of in one sweep
 
 
 async def list_connections(db: AsyncSession, organization_id: UUID) -> list[Connection]:
@@ -105,6 +107,32 @@ async def list_tokens(
         statement = statement.where(tuple_(col(Token.created_at), col(Token.id)) < after)
     ordered = statement.order_by(col(Token.created_at).desc(), col(Token.id).desc())
     return (await db.scalars(ordered.limit(limit))).all()
+
+
+async def list_expiring(
+    db: AsyncSession, event_type: str, now: datetime, before: datetime
+) -> Sequence[tuple[Token, UUID]]:
+    """Live tokens, with their organizations, that expire before then and have no such event; none if others look too.
+
+    Those that only preview are nobody's way in.
+    """
+    if not await db.scalar(select(func.pg_try_advisory_xact_lock(func.hashtext("directory.tokens.expiring")))):
+        return ()
+    told = exists().where(col(Event.subject_id) == Token.id, col(Event.type) == event_type)
+    rows = await db.execute(
+        select(Token, col(Connection.organization_id))
+        .join(Connection, col(Connection.id) == Token.connection_id)
+        .where(
+            col(Connection.deleted_at).is_(None),
+            col(Token.revoked_at).is_(None),
+            col(Token.expires_at) > now,
+            col(Token.expires_at) < before,
+            col(Token.scopes) != ["preview"],
+            ~told,
+        )
+        .limit(MAX_EXPIRING)
+    )
+    return [(token, organization_id) for token, organization_id in rows]
 
 
 async def find_token(db: AsyncSession, connection_id: UUID, token_id: UUID) -> Token | None:
