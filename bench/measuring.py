@@ -26,7 +26,7 @@ import httpx
 ROUNDS = 60  # of each measurement, taken in turns, so that a busy moment hits all of them
 WARM_UP = 5
 ROOT = Path(__file__).parent.parent
-PORTS = {"GATEWAY_PORT": "39080", "ADMIN_PORT": "39081", "KAFKA_PORT": "39092", "POSTGRES_PORT": "39032"}
+PORTS = {"GATEWAY_PORT": "21080", "ADMIN_PORT": "21081", "KAFKA_PORT": "21092", "POSTGRES_PORT": "21032"}
 
 ADD_USERS = """
     WITH made AS (

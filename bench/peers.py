@@ -74,8 +74,8 @@ def ours() -> Iterator[System]:
     """A stack of our own, from nothing; Kafka's time counts as the server's."""
     with own_stack(WORK / "ours") as description:
         pids = description["processes"]
-        processes = ",".join(str(pids[name]) for name in ("scim-gateway", "provisioner", "kafka"))
-        yield System(OURS, description["scimUrl"], description["scimToken"], processes, str(pids["postgres"]))
+        processes = ",".join(str(pids[name]) for name in ("gateway", "provisioner", "kafka"))
+        yield System(OURS, description["scimBaseUrl"], description["scimToken"], processes, str(pids["postgres"]))
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def polis(database: str) -> Iterator[System]:
     token.unlink(missing_ok=True)
     environment = os.environ | {
         "NODE_ENV": "production",
-        "PORT": "39181",
+        "PORT": "21181",
         "TOKEN_FILE": str(token),
         "DATABASE_URL": f"postgres://postgres@127.0.0.1:{psql[-1]}/polis",
     }
