@@ -40,8 +40,9 @@ def _check_address(bootstrap: str) -> str:
 
 
 class KafkaSettings(ServiceSettings):
-    """KAFKA_BOOTSTRAP and how to connect there: with TLS (KAFKA_CA is the authority's certificate in PEM, otherwise those
-    of the system are believed), with a client certificate (the files at the two paths), with a name and a password."""
+    """KAFKA_BOOTSTRAP and how to connect there: with TLS (KAFKA_CA is the authority's certificate in PEM, otherwise
+    those of the system are believed), with a client certificate (the files at the two paths), with a name and a
+    password."""
 
     kafka_bootstrap: Annotated[str, AfterValidator(_check_address)]
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
