@@ -83,7 +83,7 @@ async def directory_of(world) -> list[tuple]:
 async def forget_everything(world) -> None:
     await world.owner.execute(
         "TRUNCATE users, groups, memberships, user_tombstones, links, sessions, grants, credentials, accounts,"
-        " outcomes, quarantine, connection_stats, events, holds, link_requests, deactivations, group_names"
+        " outcomes, quarantine, connection_stats, events, holds, link_requests, deactivations, group_names, identities"
     )
 
 
