@@ -149,7 +149,8 @@ def test_ctrl_c_leaves_nothing_behind_and_a_second_start_reuses_everything(runs:
 
     assert asyncio.run(query(second["databaseUrl"], "SELECT answer FROM kept")) == 42
     changed = {key for key in first if first[key] != second[key]}
-    assert changed == {"processes", "healthUrls", "metricsUrls"}  # the provisioner's health port is chosen free at each start
+    # The ports of metrics, and the one of the provisioner's health, are chosen free at each start.
+    assert changed == {"processes", "healthUrls", "metricsUrls"}
 
 
 def test_killed_parts_are_started_again_and_the_stack_file_follows(serving: Run):
