@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -49,6 +50,12 @@ async def own_broker(devstack_folder: Path) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def topics(own_broker: str) -> AsyncIterator[str]:
     """The bootstrap address of a broker that has our topics, empty."""
+    async with created_topics(own_broker):
+        yield own_broker
+
+
+@asynccontextmanager
+async def created_topics(own_broker: str) -> AsyncIterator[None]:
     admin = AIOKafkaAdminClient(bootstrap_servers=own_broker)
     await admin.start()
     try:
@@ -60,7 +67,7 @@ async def topics(own_broker: str) -> AsyncIterator[str]:
                 break
             except TopicAlreadyExistsError:
                 await admin.delete_topics([topic.name for topic in TOPICS])
-        yield own_broker
+        yield
     finally:
         await admin.delete_topics([topic.name for topic in TOPICS])
         await admin.close()
@@ -90,11 +97,22 @@ async def provisioner(world, bootstrap: str, *, ends: bool = False) -> AsyncIter
 
 
 def is_ready(settings: Settings) -> bool:
+    return readiness(settings)["status"] == "ok"
+
+
+def waits_for_topics(settings: Settings) -> bool:
+    return readiness(settings)["checks"].get("consumer") == "TopicMissing"
+
+
+def readiness(settings: Settings) -> dict[str, Any]:
+    """What the probe is told."""
     try:
         with urlopen(f"http://127.0.0.1:{settings.health_port}/health/ready", timeout=2) as answer:
-            return json.load(answer)["status"] == "ok"
+            return json.load(answer)
+    except HTTPError as error:
+        return json.load(error)
     except OSError:
-        return False
+        return {"status": "no answer", "checks": {}}
 
 
 async def publish(producer: AIOKafkaProducer, *changes: Change) -> None:
@@ -122,6 +140,22 @@ async def test_changes_become_users_and_outcomes_reach_the_partition_that_waits(
     outcome = json.loads(record.value or b"")
     assert (outcome["status"], outcome["resource_id"]) == (201, str(create.resource_id))
     assert [row["user_name"] for row in await world.rows("users")] == ["ada"]
+
+
+async def test_before_its_topics_exist_it_is_not_ready_and_soon_after_it_works(world, own_broker):
+    create, settings, stopping = world.create("early"), settings_of(world, own_broker), asyncio.Event()
+    task = asyncio.create_task(serve(settings, stopping))
+    try:
+        await until(lambda: asyncio.to_thread(waits_for_topics, settings))
+        async with created_topics(own_broker), open_producer(own_broker, client_id="test") as producer:
+            await until(lambda: asyncio.to_thread(is_ready, settings))
+            await publish(producer, create)
+            await until(lambda: world.outcome(create.id), 8)
+            stopping.set()
+            await task
+    finally:
+        stopping.set()
+        await task
 
 
 async def test_a_successor_goes_on_where_postgres_says_and_applies_nothing_twice(world, topics):
@@ -253,6 +287,7 @@ async def test_p11_a_record_that_aborts_the_process_is_set_aside_and_the_rest_go
     With LONG=1 the processes are of one group, so each waits until the session of the dead one has run out.
     """
     (tmp_path / "aborting.py").write_text(ABORTING)
+    await world.owner.execute("DELETE FROM partition_offsets")  # the world's own claim would count as a process's
     poison, after = world.create("abort"), world.create("after")
     async with open_producer(topics, client_id="test") as producer:
         await publish(producer, poison, after)

@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 from pydantic import SecretStr
 
-from contracts import CHANGE_ID_HEADER, CHANGES, OUTCOMES, SCIM_TOKEN, TOPICS, Change, Operation, Outcome
+from contracts import CHANGE_ID_HEADER, CHANGES, OUTCOMES, SCIM_TOKEN, TOPICS, Change, Operation, Outcome, Topic
 from devstack.ports import free_port
 from scim.keys import email_key, identity_key
 from scim_gateway.app import create_app
@@ -37,7 +37,7 @@ PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 type Answer = Callable[[Change], Outcome | None]
 
 
-async def until[T](look: Callable[[], T | Awaitable[T]], seconds: float = 20) -> T:
+async def until[T](look: Callable[[], T | Awaitable[T]], seconds: float = 60) -> T:
     """What `look` answers once it is true; a coroutine function may look too."""
     async with asyncio.timeout(seconds):
         while True:
@@ -60,19 +60,19 @@ def patch(*operations: dict[str, Any]) -> dict[str, Any]:
 # --- Kafka ---------------------------------------------------------------------------------------------------------
 
 
-async def create_topics(bootstrap: str) -> None:
-    """Our topics, empty."""
+async def create_topics(bootstrap: str, *topics: Topic) -> None:
+    """Our topics, or those that are named, empty."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
         for _ in range(100):
             try:
                 await admin.create_topics(
-                    [NewTopic(topic.name, topic.partitions, 1, topic_configs=topic.settings()) for topic in TOPICS]
+                    [NewTopic(t.name, t.partitions, 1, topic_configs=t.settings()) for t in topics or TOPICS]
                 )
                 return
             except TopicAlreadyExistsError:
-                await admin.delete_topics([topic.name for topic in TOPICS])
+                await admin.delete_topics([topic.name for topic in topics or TOPICS])
     finally:
         await admin.close()
 
@@ -315,6 +315,7 @@ def settings_for(bootstrap: str, dsn: str, **overrides: Any) -> Settings:
         "kafka_bootstrap": bootstrap,
         "token_pepper": SecretStr(PEPPER),
         "public_url": "https://scim.example.com",
+        "gateway_outcome_deadline": 30.0,  # a busy machine is slow, not wrong
     }
     return Settings(**{**values, **overrides})
 
@@ -327,7 +328,7 @@ async def running(settings: Settings, *, ready: bool = True) -> AsyncIterator[Ru
         serve(create_app(settings, health), settings.gateway_host, settings.gateway_port, stopping)
     )
     origin = f"http://127.0.0.1:{settings.gateway_port}"
-    async with httpx.AsyncClient(base_url=origin + BASE, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=origin + BASE, timeout=60, trust_env=False) as client:
 
         async def answers() -> bool:
             try:

@@ -3,11 +3,13 @@
 import asyncio
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from contracts import CHANGES, OUTCOMES
 from devstack.kafka import Kafka
 from devstack.ports import free_port
 from devstack.postgres import Postgres
@@ -131,16 +133,32 @@ async def test_without_postgres_at_start_reads_and_tokens_are_503(topics, tenant
 
 @pytest.mark.timeout(180)
 async def test_a_broker_that_dies_and_returns(devstack_folder, postgres_database):
-    """What was refused while it was away is not in the log, and everything goes on when it is back."""
+    """What was refused while it was away is not in the log, and everything goes on when it is back.
+
+    Its topics are made after the gateway has started, and from the moment that it is ready every change is taken."""
     async with Kafka(devstack_folder / "kafka-that-dies") as kafka, opened_directory(postgres_database) as directory:
-        await create_topics(kafka.bootstrap)
         tenant = await directory.add_connection()
         settings = settings_for(kafka.bootstrap, directory.gateway_dsn, gateway_outcome_deadline=3)
-        async with running(settings) as gateway, scripted_provisioner(kafka.bootstrap) as script:
+        async with AsyncExitStack() as stack:
+            gateway = await stack.enter_async_context(running(settings, ready=False))
 
             async def post(name: str):
                 return await gateway.client.post("/Users", json=user(name), headers=tenant.auth)
 
+            async def checks() -> dict[str, str]:
+                return (await gateway.client.get(f"http://127.0.0.1:{gateway.port}/health/ready")).json()["checks"]
+
+            async def says(**expected: str) -> bool:
+                return expected.items() <= (await checks()).items()
+
+            assert await says(changes="NoProducer")
+            await create_topics(kafka.bootstrap, OUTCOMES)
+            await until(lambda: says(outcomes="ok"), 30)
+            assert await says(changes="NoProducer")
+            assert "not accepted" in (await post("refused")).json()["detail"]
+            await create_topics(kafka.bootstrap, CHANGES)
+            script = await stack.enter_async_context(scripted_provisioner(kafka.bootstrap))
+            await until(lambda: says(changes="ok", outcomes="ok", kafka="ok"), 30)
             assert (await post("before")).status_code == 201
             await kafka.kill()
             in_doubt = await post("in-doubt")  # the gateway cannot know yet

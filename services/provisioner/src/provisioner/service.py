@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from pydantic import Field, SecretStr
 from starlette.applications import Starlette
 
-from contracts import CHANGES
+from contracts import CHANGES, DEAD_LETTERS, EVENTS, OUTCOMES
 from provisioner.batch import NewerVersion
 from provisioner.consumer import Consumer, NotJoined, OutsideLog
 from provisioner.engine import Engine
@@ -40,7 +40,12 @@ PLANNED_ONCE = {
 # that can never finish in time would hold its partition up.
 STATEMENT_TIMEOUT = 60_000
 NEEDED_REVISION = "0004"
+NEEDED_TOPICS = {topic.name for topic in (CHANGES, OUTCOMES, EVENTS, DEAD_LETTERS)}
 LEAVE_TIMEOUT = 5.0  # seconds to leave the group; a consumer that has stalled may never come back from it
+
+
+class TopicMissing(Exception):
+    """The topics have not been made yet."""
 
 
 class Settings(ServerSettings, KafkaSettings):
@@ -87,6 +92,10 @@ async def provision(settings: Settings, health: Health, stopping: asyncio.Event)
         kafka = new_consumer(brokers, client_id=client_id, group_id=GROUP)
         stack.push_async_callback(leave, kafka)
         await lifecycle.wait_for(kafka.start, "Kafka", stopping)
+        # Who joins before the topic exists is given no partitions, is ready, and looks again only after a minute.
+        health.add("consumer", lambda: check_topics(kafka))
+        await lifecycle.wait_for(lambda: check_topics(kafka), "the topics", stopping)
+        health.add("consumer", unjoined)
         observer = await stack.enter_async_context(observing(brokers, GROUP))
         cluster_id = await observer.cluster_id()
         producer = await stack.enter_async_context(open_producer(brokers, client_id="provisioner"))
@@ -130,6 +139,12 @@ async def leave(kafka: AIOKafkaConsumer) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(LEAVE_TIMEOUT):
             await kafka.stop()
+
+
+async def check_topics(kafka: AIOKafkaConsumer) -> None:
+    """Raise TopicMissing until everything that is read and written exists."""
+    if missing := NEEDED_TOPICS - await kafka.topics():
+        raise TopicMissing(", ".join(sorted(missing)))
 
 
 async def unjoined() -> None:

@@ -47,6 +47,10 @@ class TaskEnded(Exception):
     """A task that runs as long as the process has returned."""
 
 
+class NoProducer(Exception):
+    """Changes could not be published now."""
+
+
 class NotPositioned(Exception):
     """Outcomes published now would be read late, by the poll."""
 
@@ -129,7 +133,7 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
             timedelta(seconds=settings.gateway_outcome_deadline),
             hmac.digest(pepper, b"fingerprints", "sha256"),
         )
-        _watch(health, reachability, outcomes, pool, tasks)
+        _watch(health, reachability, publisher, outcomes, pool, tasks)
         yield Gateway(
             settings=settings,
             pool=pool,
@@ -164,6 +168,7 @@ async def drained(in_flight: InFlight, deadline: float) -> None:
 def _watch(
     health: Health,
     reachability: Reachability,
+    publisher: Publisher,
     outcomes: Outcomes,
     pool: asyncpg.Pool,
     tasks: Sequence[asyncio.Task[None]],
@@ -178,12 +183,17 @@ def _watch(
         if not reachability.is_reachable:
             raise KafkaAway
 
+    async def publishing() -> None:
+        if not publisher.is_open:
+            raise NoProducer
+
     async def positioned() -> None:
         if not outcomes.is_positioned:
             raise NotPositioned
 
     health.add_live("tasks", working)
     health.add("kafka", kafka)
+    health.add("changes", publishing)
     health.add("outcomes", positioned)
     health.add("postgres", lambda: check_revision(pool, NEEDED_REVISION))
 

@@ -32,7 +32,7 @@ class Publisher:
         self._reachability = reachability
         self._producer: AIOKafkaProducer | None = None
         self._broken = asyncio.Event()
-        metrics.PRODUCER_OPEN.set_function(lambda: self._producer is not None)
+        metrics.PRODUCER_OPEN.set_function(lambda: self.is_open)
         metrics.KAFKA_REACHABLE.set_function(lambda: reachability.is_reachable)
 
     async def run(self) -> None:
@@ -40,6 +40,7 @@ class Publisher:
         while True:
             try:
                 async with open_producer(self._brokers, client_id="scim-gateway") as producer:
+                    await producer.partitions_for(CHANGES.name)  # raises when nobody has made the topic yet
                     self._producer = producer
                     self._broken.clear()
                     await self._broken.wait()
@@ -48,6 +49,11 @@ class Publisher:
             finally:
                 self._producer = None
             await asyncio.sleep(RETRY_SECONDS)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether changes can be published: there is a producer, and it knows the topic."""
+        return self._producer is not None
 
     async def publish(self, change: Change) -> None:
         """Append the change to the producer's buffer; from then on it may reach the log at any time.
