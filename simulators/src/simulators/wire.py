@@ -12,6 +12,8 @@ from urllib.parse import quote, quote_plus
 
 import httpx
 
+from e2e.tls import authorities
+
 SCIM_JSON = "application/scim+json; charset=utf-8"
 LOST = "lost"  # instead of a status, when the connection broke or the answer took too long
 
@@ -156,5 +158,6 @@ async def open_wire(
     url: str, token: str, *, back_off: float = 0.5, transport: httpx.AsyncBaseTransport | None = None
 ) -> AsyncIterator[Wire]:
     """A wire of its own to the SCIM server at `url`; `transport` lets a test lose or watch requests."""
-    async with httpx.AsyncClient(base_url=url.rstrip("/"), transport=transport, trust_env=False) as http:
+    address, verify = url.rstrip("/"), authorities()
+    async with httpx.AsyncClient(base_url=address, transport=transport, trust_env=False, verify=verify) as http:
         yield Wire(http, token, back_off=back_off)
