@@ -20,12 +20,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 
 from devstack.kafka import Kafka
 from devstack.postgres import Postgres
 from devstack.users import remove_linked
+
+# What is generated is the same in every run: a change is tested, not luck. `make fuzz` looks for what is new.
+hypothesis.settings.register_profile("same", derandomize="FUZZ_EXAMPLES" not in os.environ, deadline=None)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

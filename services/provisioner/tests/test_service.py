@@ -28,7 +28,7 @@ from servicekit.kafka import new_consumer, open_producer, partition_of
 from servicekit.lifecycle import StartupError
 
 
-async def until(look: Callable[[], Any], seconds: float = 20) -> Any:
+async def until(look: Callable[[], Any], seconds: float = 60) -> Any:
     """What `look` answers once it is true; a coroutine function may look too."""
     async with asyncio.timeout(seconds):
         while True:

@@ -12,7 +12,9 @@ from typing import Any
 
 import asyncpg
 import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from contracts import CHANGES
 from devstack.ports import free_port
 from gateway_stand import Running, Tenant, patch, until, user
 
@@ -25,11 +27,32 @@ def group(name: str, /, *members: str, **attributes: Any) -> dict[str, Any]:
     return {"schemas": [CORE_GROUP], "displayName": name, **listed, **attributes}
 
 
+# The session's log holds what other modules' databases were asked; a new database starts behind it.
+START_AT = """
+    INSERT INTO partition_offsets (topic, partition, next_offset, epoch, owner, claims, claimed_offset)
+    VALUES ($1, $2, $3, 0, 'test', 0, 0) ON CONFLICT DO NOTHING
+"""
+
+
+async def log_ends(bootstrap: str) -> list[tuple[str, int, int]]:
+    """Topic, partition and end offset of each partition of the changes."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(
+            [TopicPartition(CHANGES.name, number) for number in range(CHANGES.partitions)]
+        )
+    finally:
+        await consumer.stop()
+    return [(partition.topic, partition.partition, end) for partition, end in ends.items()]
+
+
 @asynccontextmanager
 async def real_provisioner(bootstrap: str, owner_dsn: str) -> AsyncIterator[None]:
     """Runs until the block ends, on the topics and the database that the gateway uses."""
     db = await asyncpg.connect(owner_dsn)
     await db.execute("ALTER ROLE scim_provisioner PASSWORD 'provisioner'")
+    await db.executemany(START_AT, await log_ends(bootstrap))
     await db.close()
     port = free_port()
     environment = {

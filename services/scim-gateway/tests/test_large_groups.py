@@ -118,7 +118,7 @@ async def test_t37_more_is_refused_with_what_to_do(crowd):
 async def test_large_bodies_are_admitted_one_by_one(topics, directory):
     """Each takes tens of megabytes; small ones pass meanwhile."""
     tenant = await directory.add_connection()
-    settings = settings_for(topics, directory.gateway_dsn, gateway_connection_large_slots=1)
+    settings = settings_for(topics, directory.gateway_dsn, gateway_connection_large_slots=1, gateway_read_deadline=60.0)
     async with running(settings) as gateway:
         sending = asyncio.Event()
 

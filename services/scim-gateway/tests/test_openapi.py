@@ -38,6 +38,7 @@ CHECKS = [
     response_schema_conformance,
     response_headers_conformance,
 ]
+LONGEST_URL = 8_192  # characters that are always read
 CORE = {"userName": CORE_USER, "displayName": CORE_GROUP}
 MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
 
@@ -116,7 +117,10 @@ async def test_t36_answers_fit_the_document_whatever_was_sent(client, gateway):
     )
     @given(requests(described(base_url), ids))
     def answers_fit(case: Any) -> None:
-        answer = case.call(base_url=base_url, headers=client.tenant.auth, timeout=30)
+        answer = case.call(base_url=base_url, headers=client.tenant.auth, timeout=60)
+        if answer.status_code == 431:  # refused by the HTTP parser, before there is a request to describe
+            assert len(answer.request.url or "") > LONGEST_URL
+            return
         case.validate_response(answer, checks=CHECKS)
 
     await asyncio.to_thread(answers_fit)
