@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deployments import HOUSE, IMAGES, SCIM_PATH, SERVICES, following, run, write_stack
+from deployments import HOUSE, IMAGES, SCIM_PATH, SERVICES, CommandFailed, following, run, write_stack
 from rendered import K8S, make_secrets
 
 NAMESPACE = "directory-sync"
-CLUSTER_UP = HOUSE.parent / "shared" / "containers" / "cluster-up"
+# Beside the project, or where deploy/ci has found them.
+CONTAINERS = Path(os.environ.get("CONTAINERS") or HOUSE.parent / "shared" / "containers")
+CLUSTER_UP = CONTAINERS / "cluster-up"
 # Of the node ports of overlay `local`.
 NODE = os.environ.get("NODE_ADDRESS", "127.0.0.1")
 LOGS = {"gateway": "scim-gateway", "provisioner": "provisioner", "admin-api": "admin-api"}
@@ -47,12 +49,21 @@ def running_cluster() -> Iterator[Cluster]:
     if given := os.environ.get("KUBECONFIG"):
         yield Cluster(given)
         return
-    path = run(str(CLUSTER_UP), timeout=3000).split()[-1]
     try:
+        path = started()
         run(str(CLUSTER_UP), "--load", *IMAGES[: len(SERVICES)], *PUBLIC_IMAGES)
         yield Cluster(path)
     finally:
         run(str(CLUSTER_UP), "--stop")
+
+
+def started() -> str:
+    """The path of a KUBECONFIG. The script fails now and then where the cluster runs already; then it is stopped first."""
+    try:
+        return run(str(CLUSTER_UP), timeout=3000).split()[-1]
+    except CommandFailed:
+        run(str(CLUSTER_UP), "--stop")
+        return run(str(CLUSTER_UP), timeout=3000).split()[-1]
 
 
 class Deployed:
