@@ -86,7 +86,8 @@ format: .venv/.complete ## put the code into its format
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-env: .venv/.complete ## make or renew .venv
+env: .venv/.complete ## make or renew .venv; get Chromium for the tests of the console
+	@scripts/chromium >/dev/null
 
 .venv/.complete: scripts/make-env $(LOCKED) $(BROKEN)
 	@scripts/make-env

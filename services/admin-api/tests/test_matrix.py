@@ -127,14 +127,15 @@ CELLS: dict[str, dict[str, Refusal]] = {
 
 
 def routes_of(app: FastAPI) -> set[tuple[str, str]]:
-    """Method and path of everything but the health probes; HEAD goes with GET."""
+    """Method and path of everything but the health probes and the console (its pages have a table of their own, in
+    test_console_matrix.py); HEAD goes with GET."""
     routes = {
         (method, route.path or "")
         for route in iter_route_contexts(app.routes)
         for method in route.methods or ()
         if method != "HEAD"
     }
-    return {(method, path) for method, path in routes if not path.startswith("/health/")}
+    return {(method, path) for method, path in routes if not path.startswith(("/health/", "/admin"))}
 
 
 def with_ids(path: str, ids: dict[str, str] | None = None) -> str:

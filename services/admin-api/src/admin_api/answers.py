@@ -1,4 +1,4 @@
-"""What goes out: every refusal as `{error, message, requestId}` (design section 6)."""
+"""What goes out: every refusal as `{error, message, requestId}` (design section 6), or as a page of the console."""
 
 import re
 from typing import Any
@@ -9,11 +9,34 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from admin_api.errors import ApiError, MethodNotAllowed, NotFound, Validation
+from admin_api.console.frame import error_page
+from admin_api.console.session import sign_in_page
+from admin_api.errors import ApiError, MethodNotAllowed, NotFound, Unauthenticated, Validation
 
 REQUEST_ID = "admin_api.request_id"  # scope key
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+# Where browsers come back to from an OpenID provider, besides from the console's own pages.
+_SIGN_IN_PATHS = ("/api/auth/callback/oidc", "/api/auth/sign-in/oidc")
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person looks at the answer."""
+    path = request.url.path
+    if path == "/admin" or path.startswith("/admin/"):
+        return True
+    return path in _SIGN_IN_PATHS and "text/html" in request.headers.get("accept", "")
+
+
+def refusal(request: Request, error: ApiError, request_id: str) -> Response:
+    """The error in the form that the request asks for."""
+    if not wants_page(request):
+        return error_response(error, request_id)
+    if isinstance(error, Unauthenticated) and request.url.path not in _SIGN_IN_PATHS:
+        return sign_in_page(request)
+    return error_page(request, error, request_id)
 
 
 def error_response(error: ApiError, request_id: str) -> Response:
@@ -33,7 +56,7 @@ async def answer_api_error(request: Request, error: Exception) -> Response:
     """Refusals are normal: one line without a traceback."""
     assert isinstance(error, ApiError)
     structlog.contextvars.bind_contextvars(refused=error.code)
-    return error_response(error, request.scope[REQUEST_ID])
+    return refusal(request, error, request.scope[REQUEST_ID])
 
 
 async def answer_validation_error(request: Request, error: Exception) -> Response:
@@ -49,12 +72,12 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     match error.status_code:
         case 404:
-            refusal = NotFound("there is nothing at this path")
+            problem = NotFound("there is nothing at this path")
         case 405:
-            refusal = MethodNotAllowed("the method is not allowed at this path")
+            problem = MethodNotAllowed("the method is not allowed at this path")
         case _:
-            refusal = Validation("the request cannot be read")
-    response = await answer_api_error(request, refusal)
+            problem = Validation("the request cannot be read")
+    response = await answer_api_error(request, problem)
     response.headers.update({"Allow": error.headers["Allow"]} if error.headers and "Allow" in error.headers else {})
     return response
 

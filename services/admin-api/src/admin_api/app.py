@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
 
@@ -21,6 +21,7 @@ from admin_api import (
     automation,
     connection_tokens,
     connections,
+    console,
     drift_report,
     holds,
     link_requests,
@@ -36,6 +37,7 @@ from admin_api import (
 )
 from admin_api.answers import answer_api_error, answer_http_error, answer_validation_error
 from admin_api.changes import Changes, Publisher
+from admin_api.console.frame import HOME
 from admin_api.drift_counts import DriftCounts
 from admin_api.edge import EDGE
 from admin_api.errors import ApiError
@@ -74,6 +76,7 @@ ROUTERS = (
     drift_report.router,
     preview.router,
     quarantine_view.router,
+    console.router,
 )
 
 
@@ -110,9 +113,11 @@ def create_app(settings: Settings, health: Health | None = None) -> FastAPI:
     return app
 
 
-async def name() -> dict[str, str]:
-    """What this is."""
-    return {"service": "admin-api"}
+async def name(request: Request) -> Response:
+    """What this is; browsers go on to the console."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(HOME, 303)
+    return JSONResponse({"service": "admin-api"})
 
 
 async def openapi(request: Request) -> Response:

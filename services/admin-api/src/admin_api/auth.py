@@ -1,5 +1,6 @@
 """Sign-in with email and password, sign-out, and who I am: `/api/auth`."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,11 +18,11 @@ from admin_api.errors import Conflict, Unauthenticated
 from admin_api.passwords import MAX_LENGTH
 from admin_api.principals import SignedIn
 from admin_api.service import Service, ServiceOf
-from admin_api.sessions import COOKIE, LIFETIME, check_origin, open_session
+from admin_api.sessions import COOKIE, LIFETIME, Person, check_origin, open_session
 from admin_api.shapes import Shape, refusals
 from admin_api.store import accounts, sessions
 from admin_api.store.accounts import Candidate
-from directory.tables import Role
+from directory.tables import Role, Session
 from scim.keys import email_key
 
 router = APIRouter(prefix="/api/auth", tags=["sign-in"])
@@ -79,27 +80,22 @@ async def sign_in(body: SignIn, request: Request, service: ServiceOf) -> Respons
     """A session for the account that the email and the password name; always a new one (threat T53)."""
     if "origin" in request.headers:
         check_origin(request)
-    account = await authenticate(service, body, request.client.host if request.client else "")
-    async with service.transaction() as db:
-        secret, session = await open_session(db, account.id, account.epoch, service.pepper, datetime.now(UTC))
-        roles = await accounts.find_roles(db, account.id)
-        await _record(db, account.organization_id, account.id, Act.SIGNED_IN, {"by": "password"})
-    user = user_json(account.id, account.email, account.display_name, account.organization_id, roles)
-    response = JSONResponse({"token": secret, "expiresAt": session.expires_at.isoformat(), "user": user})
-    response.set_cookie(
-        COOKIE, secret, max_age=int(LIFETIME.total_seconds()), secure=True, httponly=True, samesite="strict"
+    started = await start_session(service, body, request.client.host if request.client else "")
+    account = started.account
+    user = user_json(account.id, account.email, account.display_name, account.organization_id, started.roles)
+    response = JSONResponse(
+        {"token": started.secret, "expiresAt": started.session.expires_at.isoformat(), "user": user}
     )
+    set_cookie(response, started.secret)
     return response
 
 
 @router.post("/sign-out", response_model=SignedOut, responses=refusals(401, 403))
 async def sign_out(person: SignedIn, service: ServiceOf) -> Response:
     """End the session that the request came with."""
-    async with service.transaction() as db:
-        await sessions.revoke(db, person.session.id, datetime.now(UTC))
-        await _record(db, person.organization.id, person.account.id, Act.SIGNED_OUT)
+    await end_session(service, person)
     response = JSONResponse({"success": True})
-    response.delete_cookie(COOKIE, secure=True, httponly=True, samesite="strict")
+    clear_cookie(response)
     return response
 
 
@@ -111,6 +107,44 @@ async def get_session(person: SignedIn) -> dict[str, Any]:
         "session": {"id": session.id, "createdAt": session.created_at, "expiresAt": session.expires_at},
         "user": user_json(account.id, account.email, account.display_name, account.organization_id, person.roles),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A session that has just begun; its secret is known to nobody afterwards."""
+
+    secret: str
+    session: Session
+    account: Candidate
+    roles: list[Role]
+
+
+async def start_session(service: Service, body: SignIn, client: str) -> Started:
+    """A new session; raises Unauthenticated, Conflict or TooManyRequests. `client`: the address of who asks."""
+    account = await authenticate(service, body, client)
+    async with service.transaction() as db:
+        secret, session = await open_session(db, account.id, account.epoch, service.pepper, datetime.now(UTC))
+        roles = await accounts.find_roles(db, account.id)
+        await _record(db, account.organization_id, account.id, Act.SIGNED_IN, {"by": "password"})
+    return Started(secret, session, account, roles)
+
+
+async def end_session(service: Service, person: Person) -> None:
+    """The session is over, at once and everywhere."""
+    async with service.transaction() as db:
+        await sessions.revoke(db, person.session.id, datetime.now(UTC))
+        await _record(db, person.organization.id, person.account.id, Act.SIGNED_OUT)
+
+
+def set_cookie(response: Response, secret: str) -> None:
+    """The session for browsers (threat T53)."""
+    response.set_cookie(
+        COOKIE, secret, max_age=int(LIFETIME.total_seconds()), secure=True, httponly=True, samesite="strict"
+    )
+
+
+def clear_cookie(response: Response) -> None:
+    response.delete_cookie(COOKIE, secure=True, httponly=True, samesite="strict")
 
 
 async def authenticate(service: Service, body: SignIn, client: str) -> Candidate:

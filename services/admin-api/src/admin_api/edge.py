@@ -6,9 +6,11 @@ import time
 
 import structlog
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from admin_api.answers import REQUEST_ID, bug, error_response
+from admin_api.answers import REQUEST_ID, bug, refusal
+from admin_api.console import frame
 from admin_api.errors import ApiError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, Validation
 from admin_api.metrics import REQUESTS
 from servicekit import tracing
@@ -40,7 +42,7 @@ class Edge:
         request_id = scope[REQUEST_ID] = secrets.token_hex(8)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        exchange = Exchange(send, request_id, tracing.begin(scope["headers"]))
+        exchange = Exchange(scope, send, request_id, tracing.begin(scope["headers"]))
         try:
             await self._answer(scope, receive, exchange)
         finally:
@@ -49,7 +51,7 @@ class Edge:
     async def _answer(self, scope: Scope, receive: Receive, exchange: "Exchange") -> None:
         try:
             check_headers(scope["headers"])
-            await self._app(scope, replay(await read_body(scope, receive)), exchange.send)
+            await self._app(scope, replay(await read_body(scope, receive), receive), exchange.send)
         except ClientGone:
             log.info("request.abandoned")
         except ApiError as error:
@@ -62,25 +64,30 @@ class Edge:
 class Exchange:
     """One request's answer on its way out: gets its headers, and is remembered for the log."""
 
-    def __init__(self, send: Send, request_id: str, span: tracing.RequestSpan | None) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str, span: tracing.RequestSpan | None) -> None:
         self.request_id = request_id
+        self._is_console = is_console(scope)
         self._send = send
         self._span = span
         self._status = 0
+        self._is_stream = False
         self._started = time.perf_counter()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             given = {name for name, _ in message["headers"]}
-            added = [(b"x-request-id", self.request_id.encode()), *(h for h in _HEADERS if h[0] not in given)]
+            self._is_stream = (b"content-type", frame.STREAM) in message["headers"]
+            is_page = self._is_console or any(is_html(header) for header in message["headers"])
+            wanted = [*_HEADERS, *(frame.HEADERS if is_page else ())]
+            added = [(b"x-request-id", self.request_id.encode()), *(h for h in wanted if h[0] not in given)]
             message = {**message, "headers": [*message["headers"], *added]}
         await self._send(message)
 
     async def refuse(self, error: ApiError, scope: Scope, receive: Receive) -> None:
         """Answer with the error, unless an answer has begun."""
         if not self._status:
-            await error_response(error, self.request_id)(scope, receive, self.send)
+            await refusal(Request(scope), error, self.request_id)(scope, receive, self.send)
 
     def log(self, scope: Scope) -> None:
         if scope["path"] in _QUIET:
@@ -89,7 +96,17 @@ class Exchange:
         seconds = time.perf_counter() - self._started
         duration_ms = round(seconds * 1000, 1)
         log.info("request.done", method=scope["method"], route=route, status=self._status, duration_ms=duration_ms)
-        REQUESTS.done(route, scope["method"], self._status, seconds, self._span)
+        if not self._is_stream:  # which lasts as long as its page is open
+            REQUESTS.done(route, scope["method"], self._status, seconds, self._span)
+
+
+def is_console(scope: Scope) -> bool:
+    """Whether the request is for the console, whose forms are no JSON."""
+    return scope["path"] == "/admin" or scope["path"].startswith("/admin/")
+
+
+def is_html(header: tuple[bytes, bytes]) -> bool:
+    return header[0] == b"content-type" and header[1].startswith(b"text/html")
 
 
 class ClientGone(Exception):
@@ -113,7 +130,7 @@ def check_headers(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The whole body, which is JSON or empty; bounded in bytes and in time."""
+    """The whole body, which is JSON, a form of the console's, or empty; bounded in bytes and in time."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length[:20]) > MAX_BODY:
@@ -123,8 +140,9 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
             body = await _read(receive)
     except TimeoutError as error:
         raise RequestTimeout(f"the body did not arrive within {READ_DEADLINE:g} seconds") from error
-    if body and headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
-        raise UnsupportedMediaType("send the body as application/json")
+    wanted = b"application/x-www-form-urlencoded" if is_console(scope) else b"application/json"
+    if body and headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != wanted:
+        raise UnsupportedMediaType(f"send the body as {wanted.decode()}")
     return body
 
 
@@ -142,18 +160,18 @@ async def _read(receive: Receive) -> bytes:
     return bytes(body)
 
 
-def replay(body: bytes) -> Receive:
-    """A `receive` that gives the body once, then waits: nobody below cares whether the client is still there."""
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body once, then what comes after it: that the client has gone."""
     given = False
 
-    async def receive() -> Message:
+    async def replayed() -> Message:
         nonlocal given
         if given:
-            await asyncio.Event().wait()
+            return await receive()
         given = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return receive
+    return replayed
 
 
 def _too_large() -> PayloadTooLarge:

@@ -1,0 +1,10 @@
+"""The admin console: pages under `/admin`, rendered here, that call what the routes of the JSON API call."""
+
+from fastapi import APIRouter
+
+from admin_api.console import assets, sign_in, status
+
+router = APIRouter(include_in_schema=False)
+# A page's router goes here; tests/console/test_console_matrix.py wants a row for each of its routes.
+for part in (assets.router, sign_in.router, status.router):
+    router.include_router(part)
