@@ -1,6 +1,7 @@
 """The parts of a running gateway, as handlers find them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from uuid import UUID
 
 import asyncpg
 from starlette.requests import Request
@@ -10,8 +11,11 @@ from scim_gateway.auth import GATEWAY, Authenticator, Connection
 from scim_gateway.changes import Changes
 from scim_gateway.cursors import Cursors
 from scim_gateway.endpoints import BASE, ENDPOINT
+from scim_gateway.recent import Recent
 from scim_gateway.served import Served
 from scim_gateway.settings import Settings
+
+OVERSIZED_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -26,6 +30,8 @@ class Gateway:
     large: Slots  # large bodies, and answers that hold a large group: each takes tens of megabytes
     cursors: Cursors
     base_url: str
+    oversized: Recent[UUID] = field(default_factory=lambda: Recent(OVERSIZED_SECONDS, 10_000))
+    """Groups that had too many members for the answer to a PATCH, so that the next one need not count them."""
 
     def location(self, served: Served, resource_id: str) -> str:
         """`meta.location`: from the configured origin, whatever Host the request had (T24)."""

@@ -308,8 +308,13 @@ async def with_related(
     if is_new_user or not projection.wants(attribute):
         return stored, projection
     limit = served.answer_limit(change.operation)
+    if limit is not None and stored.id in gateway.oversized:
+        raise TooMany
     try:
         related = await table.find_related(gateway.pool, stored.id, gateway.base_url, limit)
+    except TooMany:
+        gateway.oversized.add(stored.id)
+        raise
     except Unavailable:
         return stored, Projection(projection.included, projection.excluded | {attribute})
     return dataclasses.replace(stored, related=related), projection
