@@ -28,6 +28,7 @@ from scim_gateway.publisher import STOP_SECONDS, Publisher
 from scim_gateway.rates import Buckets
 from scim_gateway.served import SERVED
 from scim_gateway.settings import Settings
+from scim_gateway.shedding import Shedding
 from scim_gateway.store.filter_sql import fold_map
 from servicekit.health import Health
 from servicekit.postgres import check_revision, open_pool
@@ -125,7 +126,7 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
         tasks = [asyncio.create_task(work) for work in (outcomes.listen(), outcomes.poll(), publisher.run())]
         for task in tasks:
             stack.push_async_callback(_stop, task)
-        slots = Slots(settings.gateway_global_slots, settings.gateway_connection_slots, settings.gateway_reserved_slots)
+        slots = slots_of(settings, "changes")
         changes = Changes(
             slots,
             publisher,
@@ -134,16 +135,24 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
             hmac.digest(pepper, b"fingerprints", "sha256"),
         )
         _watch(health, reachability, publisher, outcomes, pool, tasks)
+        authenticator = authenticator_of(settings, pool, pepper)
         yield Gateway(
             settings=settings,
             pool=pool,
-            authenticator=authenticator_of(settings, pool, pepper),
+            authenticator=authenticator,
             changes=changes,
-            reading=Slots(settings.gateway_global_slots, settings.gateway_connection_slots, kind="reading"),
+            reading=slots_of(settings, "reading"),
             large=Slots(settings.gateway_large_slots, settings.gateway_connection_large_slots, kind="large"),
+            shedding=Shedding(slots, authenticator),
             cursors=Cursors(hmac.digest(pepper, b"cursors", "sha256")),
             base_url=base_url(settings),
         )
+
+
+def slots_of(settings: Settings, kind: str) -> Slots:
+    return Slots(
+        settings.gateway_global_slots, settings.gateway_connection_slots, settings.gateway_reserved_slots, kind=kind
+    )
 
 
 def authenticator_of(settings: Settings, pool: asyncpg.Pool, pepper: bytes) -> Authenticator:

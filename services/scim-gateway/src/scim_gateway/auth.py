@@ -111,6 +111,18 @@ class Authenticator:
         self._limit(connection)
         return connection
 
+    def recognized(self, credential: bytes) -> UUID | None:
+        """The connection for which the Authorization header `credential` may write, when that was asked within the last
+        CACHE_SECONDS and depends on nothing else; else None, which says nothing about the token."""
+        match = _HEADER.fullmatch(credential.decode("latin-1"))
+        known = self._known.get(bearer.digest(self._pepper, SCIM_TOKEN, match[1])) if match else None
+        if known is None or known.asked_at + CACHE_SECONDS <= time.monotonic():
+            return None
+        row = known.row
+        needed = Scope.PREVIEW if known.connection.is_preview else Scope.WRITE
+        is_good = _is_live(row) and row.plan == "enterprise" and not row.allowed_networks and needed in row.scopes
+        return known.connection.id if is_good else None
+
     async def _known_of(self, token: str, address: Address | None) -> _Known:
         digest = bearer.digest(self._pepper, SCIM_TOKEN, token)
         known = self._known.get(digest)

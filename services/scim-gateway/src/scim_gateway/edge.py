@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts import PREVIEW_HEADER
 from scim.errors import InvalidSyntax, ScimError, Unauthorized, UnsupportedMediaType, error_of
 from scim_gateway.answers import error_response
+from scim_gateway.auth import GATEWAY
 from scim_gateway.metrics import REQUESTS
 from servicekit import tracing
 
@@ -70,7 +71,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         with self._in_flight:
-            await self._answer(scope, receive, send)
+            if not await scope["state"][GATEWAY].shedding.refuses(scope, send):
+                await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

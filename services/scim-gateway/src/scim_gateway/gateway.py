@@ -14,6 +14,7 @@ from scim_gateway.endpoints import BASE, ENDPOINT
 from scim_gateway.recent import Recent
 from scim_gateway.served import Served
 from scim_gateway.settings import Settings
+from scim_gateway.shedding import Shedding
 
 OVERSIZED_SECONDS = 10.0
 
@@ -28,6 +29,7 @@ class Gateway:
     changes: Changes
     reading: Slots  # bodies being read
     large: Slots  # large bodies, and answers that hold a large group: each takes tens of megabytes
+    shedding: Shedding
     cursors: Cursors
     base_url: str
     oversized: Recent[UUID] = field(default_factory=lambda: Recent(OVERSIZED_SECONDS, 10_000))

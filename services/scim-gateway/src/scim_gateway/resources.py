@@ -235,7 +235,8 @@ async def read[T](
 ) -> tuple[T, RequestSummary]:
     """What `meaning` makes of the parsed body, and what the provisioning log may keep of the request."""
     gateway = gateway_of(request)
-    with gateway.reading.take(connection.id):
+    # Only the body of a PATCH tells whether it is a deactivation.
+    with gateway.reading.take(connection.id, urgent=request.method == "PATCH"):
         document, size = await read_body(
             request,
             served.body_limit,
