@@ -58,7 +58,7 @@ def running_cluster() -> Iterator[Cluster]:
 
 
 def started() -> str:
-    """The path of a KUBECONFIG. The script fails now and then where the cluster runs already; then it is stopped first."""
+    """The path of a KUBECONFIG. Where the cluster runs already the script may fail; then it is stopped first."""
     try:
         return run(str(CLUSTER_UP), timeout=3000).split()[-1]
     except CommandFailed:

@@ -16,11 +16,7 @@ from devstack.cache import cache_folder, locked
 
 HERE = Path(__file__).parents[1]
 RULES = HERE / "rules.yaml"
-# What a runbook may be named after; each says in docs/runbooks what to do.
-RUNBOOKS = {
-    *("consumer-lag", "outcomes-time-out", "quarantine-grows", "idp-in-quarantine", "postgres-failover"),
-    *("restore-from-backup", "token-leaked", "guard-tripped"),
-}
+HOUSE = HERE.parents[1]
 DURATION = "scim_gateway_request_duration_seconds"
 POST = '{route="/Users",method="POST",outcome="success"'
 
@@ -125,6 +121,7 @@ def promtool() -> str:
         if not (folder / "promtool").exists():
             folder.mkdir(exist_ok=True)
             if not (from_debian(folder) or from_go(folder)):
+                assert not os.environ.get("REQUIRE_PROMTOOL"), "promtool is required here and cannot be had"
                 pytest.skip("NOT TESTED: no promtool; install Prometheus, or set PROMTOOL")
     return str(folder / "promtool")
 
@@ -194,11 +191,11 @@ def test_no_alert_fires_in_the_healthy_case(promtool: str, tmp_path: Path):
     check(promtool, [{"interval": "1m", "input_series": series({}), "alert_rule_test": silent}], tmp_path)
 
 
-def test_every_alert_names_a_runbook_and_how_urgent_it_is():
+def test_every_alert_names_a_runbook_that_exists_and_how_urgent_it_is():
     for name, rule in alerts().items():
         runbook = Path(rule["annotations"]["runbook_url"])
         assert runbook.parent == Path("docs/runbooks"), name
-        assert runbook.stem in RUNBOOKS, name
+        assert (HOUSE / runbook).is_file(), name
         assert rule["labels"]["severity"] in ("page", "ticket"), name
 
 
