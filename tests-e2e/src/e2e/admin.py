@@ -95,20 +95,29 @@ async def sign_in(http: httpx.AsyncClient, email: str, password: str) -> dict[st
 
 async def bootstrap(stack: Stack, **arguments: str) -> dict[str, Any]:
     """Run `directory-sync bootstrap` as the operator of this stack would; `arguments` by option, with the password."""
-    if stack.pepper_file is None:
-        raise LookupError(f"{stack.file} has no secrets folder beside it: only the stack's operator can bootstrap")
     with tempfile.TemporaryDirectory() as folder:
         password_file = Path(folder) / "password"
         password_file.write_text(arguments.pop("password"))
         options = [part for name, value in arguments.items() for part in (f"--{name.replace('_', '-')}", value)]
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(Path(sys.executable).with_name("directory-sync"))),
-            *("bootstrap", "--json", "--password-file", str(password_file), *options),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"DATABASE_URL": stack.database_url, "TOKEN_PEPPER_FILE": str(stack.pepper_file)},
-        )
-        output, errors = await process.communicate()
+        return await command(stack, "bootstrap", "--password-file", str(password_file), *options)
+
+
+async def command(stack: Stack, *arguments: str) -> Any:
+    """What `directory-sync ... --json` prints to the operator of this stack."""
+    if stack.pepper_file is None:
+        raise LookupError(f"{stack.file} has no secrets folder beside it: only the stack's operator runs commands")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(Path(sys.executable).with_name("directory-sync")), *arguments, "--json"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ
+        | {
+            "DATABASE_URL": stack.database_url,
+            "KAFKA_BOOTSTRAP": stack.document.get("kafkaBootstrap", ""),
+            "TOKEN_PEPPER_FILE": str(stack.pepper_file),
+        },
+    )
+    output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     return json.loads(output)

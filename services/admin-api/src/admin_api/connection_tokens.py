@@ -19,7 +19,7 @@ from admin_api.errors import Conflict, NotFound, Validation
 from admin_api.notices import Notice, of_token
 from admin_api.paging import PagingOf, page, time_and_id
 from admin_api.principals import Admin
-from admin_api.service import ServiceOf
+from admin_api.service import CoreOf
 from admin_api.shapes import Body, Shape, new_router, refusals
 from admin_api.store import connections
 from admin_api.tokens import Issued, Terms, issue_token
@@ -103,7 +103,7 @@ class TokenList(Shape):
 
 
 @router.get("", responses=refusals(404))
-async def list_tokens(id: UUID, principal: Admin, service: ServiceOf, paging: PagingOf) -> TokenList:
+async def list_tokens(id: UUID, principal: Admin, service: CoreOf, paging: PagingOf) -> TokenList:
     """The connection's tokens, newest first, those that have ended too."""
     now = datetime.now(UTC)
     async with service.transaction() as db:
@@ -115,7 +115,7 @@ async def list_tokens(id: UUID, principal: Admin, service: ServiceOf, paging: Pa
 
 
 @router.post("", status_code=201, responses=refusals(404, 409))
-async def create_token(id: UUID, body: NewToken, principal: Admin, service: ServiceOf) -> IssuedToken:
+async def create_token(id: UUID, body: NewToken, principal: Admin, service: CoreOf) -> IssuedToken:
     """One more token; the secret is in this answer and nowhere else. 409 when two are live."""
     now = datetime.now(UTC)
     _check_expiry(body.expires_at, now)
@@ -128,7 +128,7 @@ async def create_token(id: UUID, body: NewToken, principal: Admin, service: Serv
 
 
 @router.post("/{token_id}/rotate", status_code=201, responses=refusals(404, 409))
-async def rotate_token(id: UUID, token_id: UUID, body: Rotation, principal: Admin, service: ServiceOf) -> IssuedToken:
+async def rotate_token(id: UUID, token_id: UUID, body: Rotation, principal: Admin, service: CoreOf) -> IssuedToken:
     """A new token in the place of this one, which ends after the overlap; 409 when two are live already."""
     now = datetime.now(UTC)
     _check_expiry(body.expires_at, now)
@@ -150,7 +150,7 @@ async def rotate_token(id: UUID, token_id: UUID, body: Rotation, principal: Admi
 
 
 @router.patch("/{token_id}", responses=refusals(404, 409))
-async def change_token(id: UUID, token_id: UUID, body: TokenPatch, principal: Admin, service: ServiceOf) -> TokenShape:
+async def change_token(id: UUID, token_id: UUID, body: TokenPatch, principal: Admin, service: CoreOf) -> TokenShape:
     """Change the label, or when the token expires; one that has ended stays so."""
     now = datetime.now(UTC)
     _check_expiry(body.expires_at, now)
@@ -169,7 +169,7 @@ async def change_token(id: UUID, token_id: UUID, body: TokenPatch, principal: Ad
 
 
 @router.delete("/{token_id}", status_code=204, responses=refusals(404))
-async def revoke_token(id: UUID, token_id: UUID, principal: Admin, service: ServiceOf) -> Response:
+async def revoke_token(id: UUID, token_id: UUID, principal: Admin, service: CoreOf) -> Response:
     """End the token: it writes nothing from now on, and reads nothing two seconds later."""
     now = datetime.now(UTC)
     async with service.transaction() as db:

@@ -22,7 +22,7 @@ from admin_api.connection_tokens import record_issued
 from admin_api.errors import Forbidden, NotFound
 from admin_api.principals import Admin, Principal
 from admin_api.providers import check_provider_id, is_provider_id
-from admin_api.service import Service, ServiceOf
+from admin_api.service import Core, CoreOf
 from admin_api.shapes import Shape, refusals
 from admin_api.store import connections, mappings
 from admin_api.tokens import issue_token, open_connection
@@ -90,7 +90,7 @@ class Success(Shape):
 
 
 @router.post("/generate-token", status_code=201, responses=refusals(409))
-async def generate_token(body: ConnectionName, principal: Admin, service: ServiceOf) -> GeneratedToken:
+async def generate_token(body: ConnectionName, principal: Admin, service: CoreOf) -> GeneratedToken:
     """One more token for the connection, which is made when missing; the secret is in this answer and nowhere else."""
     organization_id = own_organization(principal, body.organization_id)
     check_provider_id(body.provider_id)
@@ -112,7 +112,7 @@ async def generate_token(body: ConnectionName, principal: Admin, service: Servic
 
 
 @router.get("/list-provider-connections")
-async def list_provider_connections(principal: Admin, service: ServiceOf) -> ProviderConnections:
+async def list_provider_connections(principal: Admin, service: CoreOf) -> ProviderConnections:
     """The connections of the caller's organization."""
     async with service.transaction() as db:
         found = await connections.list_connections(db, principal.organization.id)
@@ -123,7 +123,7 @@ async def list_provider_connections(principal: Admin, service: ServiceOf) -> Pro
 
 @router.get("/get-provider-connection", responses=refusals(404))
 async def get_provider_connection(
-    provider_id: Annotated[str, Query(alias="providerId")], principal: Admin, service: ServiceOf
+    provider_id: Annotated[str, Query(alias="providerId")], principal: Admin, service: CoreOf
 ) -> ProviderConnection:
     """One connection of the caller's organization."""
     if not is_provider_id(provider_id):
@@ -137,7 +137,7 @@ async def get_provider_connection(
 
 
 @router.post("/delete-provider-connection", responses=refusals(404))
-async def delete_provider_connection(body: ConnectionName, principal: Admin, service: ServiceOf) -> Success:
+async def delete_provider_connection(body: ConnectionName, principal: Admin, service: CoreOf) -> Success:
     """End the connection and its tokens; the provisioner removes its users and groups, the accounts stay."""
     organization_id = own_organization(principal, body.organization_id)
     if not is_provider_id(body.provider_id):
@@ -150,7 +150,7 @@ async def delete_provider_connection(body: ConnectionName, principal: Admin, ser
     return Success(success=True)
 
 
-async def close_connection(service: Service, principal: Principal, connection_id: UUID) -> None:
+async def close_connection(service: Core, principal: Principal, connection_id: UUID) -> None:
     """End the connection; raises NotFound. Done when it is in Postgres: the provisioner hears of it now or later."""
     now = datetime.now(UTC)
     connection = await _mark_deleted(service, principal, connection_id, now)
@@ -162,7 +162,7 @@ async def close_connection(service: Service, principal: Principal, connection_id
         log.warning("connection.deletion.postponed", connection_id=str(connection.id), error=str(error))
 
 
-async def _mark_deleted(service: Service, principal: Principal, connection_id: UUID, now: datetime) -> Connection:
+async def _mark_deleted(service: Core, principal: Principal, connection_id: UUID, now: datetime) -> Connection:
     organization_id = principal.organization.id
     async with service.transaction() as db:
         connection = await connections.lock_open(db, organization_id, connection_id)

@@ -19,7 +19,7 @@ from admin_api.changes import admin_change
 from admin_api.errors import NotFound, Validation
 from admin_api.paging import PagingOf, page, time_and_id
 from admin_api.principals import Admin
-from admin_api.service import Service, ServiceOf
+from admin_api.service import Core, CoreOf
 from admin_api.shapes import Body, Shape, new_router, refusals
 from admin_api.store import connections, effects, mappings, roles
 from contracts import Effects, MappingRequest, Operation, ResourceType
@@ -121,7 +121,7 @@ class EffectShape(Shape):
 @router.get("")
 async def list_mappings(
     principal: Admin,
-    service: ServiceOf,
+    service: CoreOf,
     paging: PagingOf,
     scim_group_name: Annotated[str | None, Query(alias="scimGroupName", max_length=1000)] = None,
     connection_id: Annotated[UUID | None, Query(alias="connectionId")] = None,
@@ -135,7 +135,7 @@ async def list_mappings(
 
 
 @router.post("", status_code=201, responses=refusals(404, 409))
-async def create_mapping(body: NewMapping, principal: Admin, service: ServiceOf) -> MappingShape:
+async def create_mapping(body: NewMapping, principal: Admin, service: CoreOf) -> MappingShape:
     """Map a group name to a role, for changes from now on; apply it for the members that there are.
 
     A protected role needs `confirm: true`, and reaches only the groups that bear the name now.
@@ -169,7 +169,7 @@ async def create_mapping(body: NewMapping, principal: Admin, service: ServiceOf)
 
 
 @router.get("/{id}", responses=refusals(404))
-async def get_mapping(id: UUID, principal: Admin, service: ServiceOf) -> MappingShape:
+async def get_mapping(id: UUID, principal: Admin, service: CoreOf) -> MappingShape:
     """One mapping."""
     async with service.transaction() as db:
         row = await mappings.find_mapping(db, principal.organization.id, id)
@@ -179,7 +179,7 @@ async def get_mapping(id: UUID, principal: Admin, service: ServiceOf) -> Mapping
 
 
 @router.delete("/{id}", status_code=204, responses=refusals(404))
-async def delete_mapping(id: UUID, principal: Admin, service: ServiceOf) -> Response:
+async def delete_mapping(id: UUID, principal: Admin, service: CoreOf) -> Response:
     """End the mapping for changes from now on; members keep the role until the mappings are applied, or they leave."""
     async with service.transaction() as db:
         row = await mappings.find_mapping(db, principal.organization.id, id)
@@ -194,7 +194,7 @@ async def delete_mapping(id: UUID, principal: Admin, service: ServiceOf) -> Resp
 async def apply_mappings(
     body: Applying,
     principal: Admin,
-    service: ServiceOf,
+    service: CoreOf,
     dry_run: Annotated[bool, Query(alias="dryRun", description="Tell what it would do, and do nothing.")] = False,
 ) -> EffectShape:
     """Give the present members what the mappings say, and take what no mapping says any more; as one change."""
@@ -202,12 +202,12 @@ async def apply_mappings(
 
 
 @router.post("/preview", responses=refusals(404, 409, 503))
-async def preview_mappings(body: Preview, principal: Admin, service: ServiceOf) -> EffectShape:
+async def preview_mappings(body: Preview, principal: Admin, service: CoreOf) -> EffectShape:
     """Who would gain and lose what, if a mapping were made or taken away and the mappings applied then."""
     return await _apply(service, principal, await _asked(service, principal, body), dry_run=True)
 
 
-async def _asked(service: Service, principal: Admin, body: Preview) -> MappingRequest:
+async def _asked(service: Core, principal: Admin, body: Preview) -> MappingRequest:
     organization_id = principal.organization.id
     if body.mapping and body.without:
         raise Validation("body: preview either a new mapping or one taken away")
@@ -227,7 +227,7 @@ async def _asked(service: Service, principal: Admin, body: Preview) -> MappingRe
     return MappingRequest(scim_group_name=row.mapping.scim_group_name, without=body.without)
 
 
-async def _apply(service: Service, principal: Admin, request: MappingRequest, dry_run: bool) -> EffectShape:
+async def _apply(service: Core, principal: Admin, request: MappingRequest, dry_run: bool) -> EffectShape:
     organization_id = principal.organization.id
     change = admin_change(
         organization_id,

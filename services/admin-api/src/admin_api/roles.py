@@ -14,7 +14,7 @@ from admin_api.audit import Act, Subject
 from admin_api.errors import Conflict, NotFound
 from admin_api.paging import PagingOf, page
 from admin_api.principals import Admin
-from admin_api.service import ServiceOf
+from admin_api.service import CoreOf
 from admin_api.shapes import Body, Shape, new_router, refusals
 from admin_api.store import roles as store
 from admin_api.store.organizations import BUILT_IN_ROLES
@@ -77,7 +77,7 @@ class RoleList(Shape):
 
 
 @router.get("")
-async def list_roles(principal: Admin, service: ServiceOf, paging: PagingOf) -> RoleList:
+async def list_roles(principal: Admin, service: CoreOf, paging: PagingOf) -> RoleList:
     """The roles of the organization, by name."""
     async with service.transaction() as db:
         after = paging.after(lambda name, id: (name, UUID(id)))
@@ -87,7 +87,7 @@ async def list_roles(principal: Admin, service: ServiceOf, paging: PagingOf) -> 
 
 
 @router.post("", status_code=201, responses=refusals(409))
-async def create_role(body: NewRole, principal: Admin, service: ServiceOf) -> RoleShape:
+async def create_role(body: NewRole, principal: Admin, service: CoreOf) -> RoleShape:
     """A new role; nobody holds it yet."""
     _check_name(body.name)
     role = Role(
@@ -105,7 +105,7 @@ async def create_role(body: NewRole, principal: Admin, service: ServiceOf) -> Ro
 
 
 @router.get("/{id}", responses=refusals(404))
-async def get_role(id: UUID, principal: Admin, service: ServiceOf) -> ListedRole:
+async def get_role(id: UUID, principal: Admin, service: CoreOf) -> ListedRole:
     """One role."""
     async with service.transaction() as db:
         found = await store.find_role(db, principal.organization.id, id)
@@ -115,7 +115,7 @@ async def get_role(id: UUID, principal: Admin, service: ServiceOf) -> ListedRole
 
 
 @router.patch("/{id}", responses=refusals(404, 409))
-async def change_role(id: UUID, body: RolePatch, principal: Admin, service: ServiceOf) -> RoleShape:
+async def change_role(id: UUID, body: RolePatch, principal: Admin, service: CoreOf) -> RoleShape:
     """Rename a role or change its permissions; who holds it keeps it. Built-in roles stay as they are."""
     async with service.transaction() as db:
         role = await _locked_custom(db, principal, id, "changed")
@@ -132,7 +132,7 @@ async def change_role(id: UUID, body: RolePatch, principal: Admin, service: Serv
 
 
 @router.delete("/{id}", status_code=204, responses=refusals(404, 409))
-async def delete_role(id: UUID, principal: Admin, service: ServiceOf) -> Response:
+async def delete_role(id: UUID, principal: Admin, service: CoreOf) -> Response:
     """Remove a role that no group mapping names and no account holds; 409 says which do."""
     async with service.transaction() as db:
         role = await _locked_custom(db, principal, id, "deleted")

@@ -16,17 +16,23 @@ from admin_api.store.database import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """What `create_app` has wired."""
+class Core:
+    """What it takes to do an admin's work, over HTTP and at the command line."""
 
     transaction: Transaction
-    passwords: Passwords
-    failures: Failures
     publisher: Publisher
     changes: Changes
+    pepper: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Core):
+    """What `create_app` has wired."""
+
+    passwords: Passwords
+    failures: Failures
     log_ends: LogEnds
     drift_counts: DriftCounts
-    pepper: bytes
     public_origin: str
     provider: Provider | None
     gateway: httpx.AsyncClient | None
@@ -37,3 +43,4 @@ async def service_of(request: Request) -> Service:
 
 
 ServiceOf = Annotated[Service, Depends(service_of)]
+CoreOf = Annotated[Core, Depends(service_of)]

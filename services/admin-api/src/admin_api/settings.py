@@ -110,6 +110,12 @@ class BootstrapSettings(PepperSettings):
     database_url: Dsn
 
 
+class OperatorSettings(PepperSettings, KafkaSettings):
+    """Commands that do what an admin may: `role`, `mapping`, `connection`, `token`; DATABASE_URL is the owner's."""
+
+    database_url: Dsn
+
+
 class PreviewSettings(PepperSettings):
     """`directory-sync preview`; DATABASE_URL is the owner's."""
 

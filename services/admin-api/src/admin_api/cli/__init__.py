@@ -10,13 +10,16 @@ import typer
 
 from admin_api.cli import (
     access,
+    connections,
     drift,
     erasure,
     holds,
     keys,
+    mappings,
     organizations,
     previews,
     quarantine,
+    roles,
     schema,
     setup,
     status,
@@ -37,6 +40,10 @@ app.add_typer(previews.app)
 app.add_typer(erasure.app)
 app.add_typer(organizations.app, name="organization")
 app.add_typer(keys.app, name="key")
+app.add_typer(connections.app, name="connection")
+app.add_typer(connections.token_app, name="token")
+app.add_typer(roles.app, name="role")
+app.add_typer(mappings.app, name="mapping")
 app.add_typer(schema.app, name="schema")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(holds.app, name="holds")
