@@ -22,13 +22,16 @@ def main() -> None:
 async def serve_admin_api(settings: Settings, stopping: asyncio.Event) -> None:
     """Serve until `stopping`: readiness goes first, then the listener, then the requests in flight end."""
     health = Health()
+    app = create_app(settings, health)
 
     def drain() -> None:
         health.draining = True
+        if hasattr(app.state, "live"):  # the lifespan has begun
+            app.state.live.close()
 
     async with metrics.served(settings.metrics_host, settings.metrics_port):
         await serve(
-            create_app(settings, health),
+            app,
             settings.admin_host,
             settings.admin_port,
             stopping,

@@ -38,6 +38,8 @@ from admin_api import (
 from admin_api.answers import answer_api_error, answer_http_error, answer_validation_error
 from admin_api.changes import Changes, Publisher
 from admin_api.console.frame import HOME
+from admin_api.console.live import Live
+from admin_api.console.volume import Volume
 from admin_api.drift_counts import DriftCounts
 from admin_api.edge import EDGE
 from admin_api.errors import ApiError
@@ -89,6 +91,8 @@ def create_app(settings: Settings, health: Health | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_service(settings, health) as service:
             app.state.service = service
+            app.state.live = Live(service.transaction, service.pepper)
+            app.state.volume = Volume(service.transaction)
             yield
 
     app = FastAPI(

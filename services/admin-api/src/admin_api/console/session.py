@@ -24,6 +24,7 @@ from admin_api.sign_in import is_own_path
 from servicekit import bearer
 
 SIGN_IN = "/admin/sign-in"
+LIVE = "/live"  # how the addresses of streams end
 CSRF_FIELD = "csrf"
 
 _CSRF = "csrf"  # kind of the digest: of a session's secret, and never its own digest
@@ -136,7 +137,9 @@ def sign_in_page(request: Request) -> Response:
     """Where somebody without a session goes, and comes back from to where they were."""
     target = f"{SIGN_IN}?returnTo={quote(_wanted(request), safe='/')}"
     if is_partial(request):
-        return Response(status_code=204, headers={"HX-Redirect": target})
+        # A stream that is opened again needs a refusal; for the rest 204 is an answer that changes nothing.
+        code = 401 if request.url.path.endswith(LIVE) else 204
+        return Response(status_code=code, headers={"HX-Redirect": target})
     return RedirectResponse(target, 303)
 
 

@@ -48,3 +48,27 @@ document.addEventListener("DOMContentLoaded", () => {
   setInterval(ageTimes, 5000);
 });
 document.addEventListener("htmx:after:swap", () => offerCopying(document));
+
+// Live pages. The stream says "ended" when its session is over: loading again leads to the sign-in.
+const showLive = (element, isOn) => {
+  element.hidden = false;
+  element.classList.toggle("off", !isOn);
+  const text = element.querySelector("[data-live-text]");
+  text.textContent = isOn ? text.dataset.on : text.dataset.off;
+};
+
+document.addEventListener("htmx:sse:after:connection", (event) => showLive(event.target, true));
+document.addEventListener("htmx:sse:error", (event) => {
+  if (event.detail.status === 401) location.reload();
+  else showLive(event.target, false);
+});
+document.addEventListener("htmx:sse:before:connection", (event) => {
+  if (event.detail.connection.attempt > 1) showLive(event.target, false);
+});
+// A list that grows by itself keeps its newest entries only.
+const LONGEST = 200;
+document.addEventListener("htmx:sse:after:message", () => {
+  const entries = document.getElementById("entries");
+  while (entries?.rows.length > LONGEST) entries.lastElementChild.remove();
+});
+document.addEventListener("ended", () => location.reload());
