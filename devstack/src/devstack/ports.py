@@ -1,16 +1,18 @@
 """TCP ports on 127.0.0.1."""
 
 import asyncio
+import secrets
 import socket
 
 HOST = "127.0.0.1"
 
+# Below those that Linux gives to outgoing connections, so that none of these takes the port before its server does.
+_PORTS = range(10_000, 32_000)
+
 
 def free_port() -> int:
-    """Return a port that nobody listens on; two calls rarely give the same one."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    """Return a port that nobody listens on; two calls rarely give the same one, in other processes too."""
+    return next(port for port in iter(lambda: secrets.choice(_PORTS), None) if is_free(port))
 
 
 def is_free(port: int) -> bool:

@@ -33,6 +33,14 @@ hypothesis.settings.register_profile("same", derandomize="FUZZ_EXAMPLES" not in 
 hypothesis.settings.load_profile("same")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under pytest-xdist a member's tests stay in one process, in their order, with one broker, server and stack."""
+    for item in items:
+        group = "/".join(item.path.relative_to(config.rootpath).parts[:2])
+        item.add_marker(pytest.mark.xdist_group(group.split("/")[0] if group.startswith("tests-e2e") else group))
+
+
 @pytest.fixture(scope="session")
 def devstack_folder() -> Iterator[Path]:
     """A folder that Postgres's user can reach, unlike pytest's own when we are root."""
