@@ -156,6 +156,21 @@ async def test_a_port_in_use_is_one_clear_sentence():
             await http.serve(Starlette(), "127.0.0.1", port, asyncio.Event())
 
 
+async def test_1100_idle_sockets_keep_nobody_else_waiting():
+    stopping, port = asyncio.Event(), free_port()
+    serving = await served(Starlette(routes=Health().routes()), stopping, port)
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(1100)]
+
+    async with asyncio.timeout(http.HEADER_READ_TIMEOUT / 2000):  # they are closed after twice that
+        status, _ = await asyncio.to_thread(fetch, port, "/health/live")
+
+    assert status == 200
+    for _, writer in idle:
+        writer.close()
+    stopping.set()
+    await serving
+
+
 async def test_readiness_names_the_check_that_fails_and_liveness_does_not_care():
     health, stopping, port = Health(), asyncio.Event(), free_port()
 

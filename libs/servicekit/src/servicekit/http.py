@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,9 @@ log = structlog.get_logger()
 
 HEADER_BUFFER = 16 * 1024  # bytes of request line and headers; more is answered 431 by the server
 HEADER_READ_TIMEOUT = 10_000  # milliseconds a client may take to send its headers
+# Sockets served at a time, idle ones included: those beyond wait until one is closed, 10 seconds when all are idle.
+MAX_SOCKETS = 4096
+SPARE_FILES = 256  # descriptors for everything else
 
 
 class PortInUse(StartupError):
@@ -32,6 +36,16 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise PortInUse(f"cannot listen on {host}:{port}: {error.strerror}; choose another port") from error
+
+
+def allow_sockets(wanted: int) -> int:
+    """How many sockets, at most `wanted`, the process may have open, after raising its own limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = max(1, min(wanted, hard - SPARE_FILES))
+    if soft != resource.RLIM_INFINITY and soft < wanted + SPARE_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted + SPARE_FILES, hard))
+    return wanted
 
 
 async def serve(
@@ -59,6 +73,7 @@ async def serve(
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT, max_buffer_size=HEADER_BUFFER),
         websockets=False,
         backlog=1024,
+        backpressure=allow_sockets(MAX_SOCKETS),
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())
