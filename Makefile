@@ -3,7 +3,7 @@
 # What deploys: see deploy/.
 DEPLOY := .venv/.deploy
 .PHONY: images sbom manifests test-compose test-containers test-k8s audit
-.PHONY: help asyncapi run clean-run demo test threats conformance fuzz chaos simulate bench bench-peers bench-scim lint format env broken
+.PHONY: help asyncapi run clean-run demo test threats conformance fuzz chaos overload simulate bench bench-peers bench-scim lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml chaos/pyproject.toml)
 # An interpreter that was removed leaves an environment behind that looks complete.
@@ -40,6 +40,9 @@ fuzz: .venv/.complete ## search for inputs that break the parsers or the gateway
 
 chaos: .venv/.complete ## faults against the real processes, every promise checked; FAULTS=30, SEED=... for a run again
 	@exec $(BIN)/python -m chaos run --faults $(or $(FAULTS),30) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+overload: .venv/.complete ## five times the load that can be served, and who is still served; STACK=stack.json of one that runs
+	@exec $(BIN)/python -m chaos overload $(if $(STACK),--stack $(STACK))
 
 simulate: .venv/.complete ## the pure core through simulated faults; SEEDS=1000 of them, SEED=... for one again
 	@exec $(BIN)/python -m chaos simulate --seeds $(or $(SEEDS),1000) $(if $(SEED),--seed $(SEED))

@@ -11,7 +11,10 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import uvloop
+
 from chaos import deaths, disk, stack
+from chaos.overload import overload
 from chaos.run import run as run_chaos
 from chaos.simulator.runs import Run, run, run_deaths
 from devstack.users import remove_linked
@@ -41,6 +44,9 @@ def main() -> int:
     dying = commands.add_parser("deaths", help="kill real processes between the publication of a create and its answer")
     dying.add_argument("--number", type=int, default=50)
     dying.set_defaults(work=die)
+    flooding = commands.add_parser("overload", help="offer the real stack five times what it can serve")
+    flooding.add_argument("--stack", type=Path, help="the stack.json of one that runs; otherwise one of our own")
+    flooding.set_defaults(work=flood)
     arguments = parser.parse_args()
     return arguments.work(arguments)
 
@@ -70,6 +76,10 @@ def die(arguments: argparse.Namespace) -> int:
         return not died.broken
 
     return on_a_stack(work)
+
+
+def flood(arguments: argparse.Namespace) -> int:
+    return 0 if uvloop.run(overload(arguments.stack)) else 1
 
 
 def on_a_stack(work: Callable[[stack.Stack], Awaitable[bool]], mistake: str | None = None) -> int:
