@@ -70,6 +70,8 @@ async def test_a_preview_works_behind_an_allowlist_and_leaves_no_token(org: Orga
     assert shown["status"] == 201
     live = "SELECT count(*) FROM tokens WHERE connection_id = $1 AND revoked_at IS NULL AND 'preview' = ANY (scopes)"
     assert await db.fetchval(live, org.connection_id) == 0
+    listed = await org.admin.request("GET", f"/api/v1/admin/scim/connections/{org.connection_id}/tokens")
+    assert [token["label"] for token in listed.json()["tokens"] if token["label"] == "preview"] == []
 
 
 async def test_an_unknown_and_a_foreign_connection_are_alike(organization: Organization, org: Organization):

@@ -133,7 +133,7 @@ async def preview_token(asker: Asker, connection_id: UUID) -> AsyncIterator[str]
         hint=bearer.hint(secret),
         created_at=now,
         expires_at=now + TOKEN_LIFETIME,
-        label="preview",
+        label=connections.PREVIEW_LABEL,
         scopes=["preview"],
     )
     async with asker.transaction() as db:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -13,6 +13,7 @@ from sqlmodel import col
 from directory.tables import Connection, Event, Group, Token, User
 
 MAX_EXPIRING = 100  # told of in one sweep
+PREVIEW_LABEL = "preview"  # of the tokens that a preview makes for itself
 
 
 async def list_connections(db: AsyncSession, organization_id: UUID) -> list[Connection]:
@@ -101,8 +102,11 @@ async def list_live_tokens(db: AsyncSession, connection_ids: Sequence[UUID], now
 async def list_tokens(
     db: AsyncSession, connection_id: UUID, after: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[Token]:
-    """All tokens, newest first, behind `after`."""
-    statement = select(Token).where(col(Token.connection_id) == connection_id)
+    """All tokens, newest first, behind `after`; but not what a preview took for itself and gave back."""
+    returned = and_(
+        col(Token.label) == PREVIEW_LABEL, col(Token.scopes) == ["preview"], col(Token.revoked_at).is_not(None)
+    )
+    statement = select(Token).where(col(Token.connection_id) == connection_id, ~returned)
     if after is not None:
         statement = statement.where(tuple_(col(Token.created_at), col(Token.id)) < after)
     ordered = statement.order_by(col(Token.created_at).desc(), col(Token.id).desc())
