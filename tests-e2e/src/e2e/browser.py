@@ -9,7 +9,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Playwright,
+    Request,
+    async_playwright,
+)
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "chromium"
 FLAGS = (
@@ -73,6 +82,7 @@ class Complaints:
         context.on("console", self._on_console)
         context.on("weberror", lambda error: self.found.append(f"error: {error.error}"))
         context.on("request", self._on_request)
+        context.on("dialog", self._on_dialog)
 
     def unexpected(self) -> list[str]:
         return [text for text in self.found if not any(part in text for part in self.expected)]
@@ -80,6 +90,10 @@ class Complaints:
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.found.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
+
+    async def _on_dialog(self, dialog: Dialog) -> None:
+        self.found.append(f"dialog: {dialog.message}")
+        await dialog.dismiss()
 
     def _on_request(self, request: Request) -> None:
         parts = urlsplit(request.url)

@@ -28,7 +28,7 @@ from servicekit import bearer
 
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 2.0  # between two looks at the session, when nothing else happens
-SILENCE_SECONDS = 15.0  # after which a comment keeps proxies from hanging up
+SILENCE_SECONDS = 15.0  # after which a page is renewed for what time alone changes; proxies do not hang up
 MAX_STREAMS = 500  # of this process
 MAX_STREAMS_OF_ONE = 50  # of an organization
 
@@ -67,7 +67,10 @@ class Live:
     def stream(
         self, request: Request, principal: Principal, next_message: Callable[[], Awaitable[Message | None]]
     ) -> StreamingResponse:
-        """Sends the next message at once and whenever something changed; None: nothing to tell. Raises Unavailable."""
+        """Sends the next message at once, whenever something changed, and now and then; None: nothing to tell.
+
+        Raises Unavailable when too many are open.
+        """
         organization_id = principal.organization.id
         count = sum(map(len, self._listeners.values()))
         if self._is_closing or count >= MAX_STREAMS or len(self._listeners[organization_id]) >= MAX_STREAMS_OF_ONE:
@@ -83,7 +86,8 @@ class Live:
             yield ": open\n\n"
             silent_for, is_due = 0.0, True
             while not self._is_closing:
-                is_due = is_due or changed.is_set()
+                is_quiet = silent_for >= SILENCE_SECONDS
+                is_due = is_due or is_quiet or changed.is_set()
                 changed.clear()
                 message = None
                 with suppress(Unavailable):  # the next beat tries again
@@ -92,11 +96,9 @@ class Live:
                         return
                     message = await next_message() if is_due else None
                     is_due = False
-                if message:
-                    yield message.encode()
-                elif silent_for >= SILENCE_SECONDS:
-                    yield ": here\n\n"
-                silent_for = 0.0 if message or silent_for >= SILENCE_SECONDS else silent_for + BEAT_SECONDS
+                if message or is_quiet:
+                    yield message.encode() if message else ": here\n\n"
+                silent_for = 0.0 if message or is_quiet else silent_for + BEAT_SECONDS
                 with suppress(TimeoutError):
                     async with asyncio.timeout(BEAT_SECONDS):
                         await changed.wait()

@@ -145,7 +145,8 @@ def sign_in_page(request: Request) -> Response:
 
 def return_path(path: str) -> str:
     """The page to go to after sign-in: one of the console's."""
-    is_page = is_own_path(path) and path.split("?")[0].startswith("/admin/") and not path.startswith(SIGN_IN)
+    place = path.split("?")[0]
+    is_page = is_own_path(path) and place.startswith("/admin/") and "/." not in place and place != SIGN_IN
     return path if is_page and len(path) <= 500 else HOME
 
 

@@ -18,9 +18,7 @@ HOURS = 24
 _HOUR = timedelta(hours=1)
 # After its end, entries of an hour may still come: those that waited in the log of changes.
 _SETTLED_AFTER = timedelta(minutes=30)
-# A count is kept for this many times as long as it took, and at least for _FRESH seconds.
-_EFFORT = 20
-_FRESH = 2.0
+_EFFORT = 20  # a count is kept for this many times as long as it took
 _MAX_KEPT = 1000  # organizations
 
 
@@ -48,7 +46,7 @@ class Volume:
             began = time.monotonic()
             counted.hours = await self._count(organization_id, counted, now)
             took = time.monotonic() - began
-            counted.fresh_until = began + took + max(_FRESH, _EFFORT * took)
+            counted.fresh_until = began + took + _EFFORT * took
         return counted.hours
 
     async def _count(self, organization_id: UUID, counted: _Counted, now: datetime) -> list[Hour]:
