@@ -157,6 +157,7 @@ class Stack:
                 self.admin_url,
                 PUBLIC_URL=self.admin_url,
                 GATEWAY_URL=self.gateway_url,
+                SCIM_PUBLIC_URL=self.gateway_url,
             ),
         ]
 

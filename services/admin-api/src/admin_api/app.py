@@ -157,6 +157,7 @@ async def open_service(settings: Settings, health: Health) -> AsyncIterator[Serv
             public_origin=origin_of(settings.public_url),
             provider=provider_of(settings),
             gateway=gateway,
+            scim_origin=origin_of(settings.scim_public_url),
         )
         sweeping = asyncio.create_task(sweep_forever(service, settings.admin_sweep_seconds))
         stack.push_async_callback(_stop, sweeping)

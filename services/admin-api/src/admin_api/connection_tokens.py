@@ -118,7 +118,7 @@ async def list_tokens(id: UUID, principal: Admin, service: CoreOf, paging: Pagin
 async def create_token(id: UUID, body: NewToken, principal: Admin, service: CoreOf) -> IssuedToken:
     """One more token; the secret is in this answer and nowhere else. 409 when two are live."""
     now = datetime.now(UTC)
-    _check_expiry(body.expires_at, now)
+    check_expiry(body.expires_at, now)
     terms = Terms(body.label, list(body.scopes), body.expires_at)
     async with service.transaction() as db:
         connection = await _locked(db, principal, id)
@@ -131,7 +131,7 @@ async def create_token(id: UUID, body: NewToken, principal: Admin, service: Core
 async def rotate_token(id: UUID, token_id: UUID, body: Rotation, principal: Admin, service: CoreOf) -> IssuedToken:
     """A new token in the place of this one, which ends after the overlap; 409 when two are live already."""
     now = datetime.now(UTC)
-    _check_expiry(body.expires_at, now)
+    check_expiry(body.expires_at, now)
     async with service.transaction() as db:
         connection = await _locked(db, principal, id)
         old = await _live(db, connection, token_id, now)
@@ -153,7 +153,7 @@ async def rotate_token(id: UUID, token_id: UUID, body: Rotation, principal: Admi
 async def change_token(id: UUID, token_id: UUID, body: TokenPatch, principal: Admin, service: CoreOf) -> TokenShape:
     """Change the label, or when the token expires; one that has ended stays so."""
     now = datetime.now(UTC)
-    _check_expiry(body.expires_at, now)
+    check_expiry(body.expires_at, now)
     async with service.transaction() as db:
         connection = await _locked(db, principal, id)
         token = await _live(db, connection, token_id, now)
@@ -236,7 +236,8 @@ async def _live(db: AsyncSession, connection: Connection, token_id: UUID, now: d
     return token
 
 
-def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
+def check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    """Raise Validation for a time that has passed."""
     if expires_at is not None and expires_at <= now:
         raise Validation("body.expiresAt: must lie in the future")
 

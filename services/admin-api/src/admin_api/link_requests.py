@@ -69,7 +69,7 @@ async def approve_link_request(request_id: UUID, principal: Admin, service: Serv
     """Link the account to the connection; the identity provider gets it with its next try."""
     request = await _open_request(service, principal, request_id)
     await accounts.submit(service, principal, request.account_id, AccountRequest(link=request.connection_id))
-    return await _read(service, principal, request_id)
+    return await read(service, principal, request_id)
 
 
 @router.post("/{request_id}/reject", responses=refusals(404, 409, 503))
@@ -77,7 +77,7 @@ async def reject_link_request(request_id: UUID, principal: Admin, service: Servi
     """Turn the request down; the connection may ask again."""
     request = await _open_request(service, principal, request_id)
     await accounts.submit(service, principal, request.account_id, AccountRequest(reject_link=request.connection_id))
-    return await _read(service, principal, request_id)
+    return await read(service, principal, request_id)
 
 
 async def _open_request(service: Service, principal: Principal, request_id: UUID) -> AnyRow:
@@ -87,7 +87,8 @@ async def _open_request(service: Service, principal: Principal, request_id: UUID
     return request
 
 
-async def _read(service: Service, principal: Principal, request_id: UUID) -> LinkRequestView:
+async def read(service: Service, principal: Principal, request_id: UUID) -> LinkRequestView:
+    """The request as it is now; raises NotFound."""
     return LinkRequestView.model_validate(await _find(service, principal, request_id))
 
 

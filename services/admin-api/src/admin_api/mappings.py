@@ -4,6 +4,7 @@ A mapping applies to what changes from then on. Members that there are keep what
 applied to them, which the provisioner does as one change; a preview is the same change, dry.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from admin_api.audit import Act, Subject
 from admin_api.changes import admin_change
 from admin_api.errors import NotFound, Validation
 from admin_api.paging import PagingOf, page, time_and_id
-from admin_api.principals import Admin
+from admin_api.principals import Admin, Principal
 from admin_api.service import Core, CoreOf
 from admin_api.shapes import Body, Shape, new_router, refusals
 from admin_api.store import connections, effects, mappings, roles
@@ -140,32 +141,8 @@ async def create_mapping(body: NewMapping, principal: Admin, service: CoreOf) ->
 
     A protected role needs `confirm: true`, and reaches only the groups that bear the name now.
     """
-    organization_id = principal.organization.id
     async with service.transaction() as db:
-        role = await _existing_role(db, organization_id, body)
-        if role.is_protected and not body.confirm:
-            raise Validation(
-                f"body.confirm: mapping to the protected role {role.name!r} makes admins of whoever is in the group; "
-                "say confirm: true to do that"
-            )
-        mapping = GroupMapping(
-            id=uuid4(),
-            organization_id=organization_id,
-            connection_id=body.connection_id,
-            scim_group_name=body.scim_group_name,
-            role_id=role.id,
-            group_ids=await mappings.find_groups(db, organization_id, body.scim_group_name, body.connection_id)
-            if role.is_protected
-            else [],
-            created_version=await mappings.raise_version(db, organization_id),
-            created_by=principal.actor,
-            created_at=datetime.now(UTC),
-        )
-        await mappings.insert_mapping(db, mapping)
-        await _record(db, principal, Act.MAPPING_CREATED, mapping, role)
-        row = await mappings.find_mapping(db, organization_id, mapping.id)
-    assert row is not None
-    return _shape(row)
+        return await _create(db, principal, body)
 
 
 @router.get("/{id}", responses=refusals(404))
@@ -182,11 +159,7 @@ async def get_mapping(id: UUID, principal: Admin, service: CoreOf) -> MappingSha
 async def delete_mapping(id: UUID, principal: Admin, service: CoreOf) -> Response:
     """End the mapping for changes from now on; members keep the role until the mappings are applied, or they leave."""
     async with service.transaction() as db:
-        row = await mappings.find_mapping(db, principal.organization.id, id)
-        version = await mappings.raise_version(db, principal.organization.id)
-        if row is None or not await mappings.mark_deleted(db, id, version, datetime.now(UTC)):
-            raise NotFound
-        await _record(db, principal, Act.MAPPING_DELETED, row.mapping, row.role)
+        await _delete(db, principal, id)
     return Response(status_code=204)
 
 
@@ -205,6 +178,62 @@ async def apply_mappings(
 async def preview_mappings(body: Preview, principal: Admin, service: CoreOf) -> EffectShape:
     """Who would gain and lose what, if a mapping were made or taken away and the mappings applied then."""
     return await _apply(service, principal, await _asked(service, principal, body), dry_run=True)
+
+
+async def confirm_groups(id: UUID, principal: Principal, service: Core) -> MappingShape:
+    """Map again, so that a protected role reaches the groups that have come to the name since; raises NotFound."""
+    async with service.transaction() as db:
+        row = await _delete(db, principal, id)
+        rule = {
+            "scim_group_name": row.mapping.scim_group_name,
+            "role_name": row.role.name,
+            "connection_id": row.mapping.connection_id,
+        }
+        return await _create(db, principal, NewMapping(**rule, confirm=True))
+
+
+async def group_names(principal: Principal, service: Core, *, limit: int, only_unmapped: bool = False) -> Sequence[str]:
+    """Names of groups that identity providers have sent."""
+    async with service.transaction() as db:
+        return await mappings.list_group_names(db, principal.organization.id, limit=limit, only_unmapped=only_unmapped)
+
+
+async def _create(db: AsyncSession, principal: Principal, body: NewMapping) -> MappingShape:
+    organization_id = principal.organization.id
+    role = await _existing_role(db, organization_id, body)
+    if role.is_protected and not body.confirm:
+        raise Validation(
+            f"body.confirm: mapping to the protected role {role.name!r} makes admins of whoever is in the group; "
+            "say confirm: true to do that"
+        )
+    mapping = GroupMapping(
+        id=uuid4(),
+        organization_id=organization_id,
+        connection_id=body.connection_id,
+        scim_group_name=body.scim_group_name,
+        role_id=role.id,
+        group_ids=await mappings.find_groups(db, organization_id, body.scim_group_name, body.connection_id)
+        if role.is_protected
+        else [],
+        created_version=await mappings.raise_version(db, organization_id),
+        created_by=principal.actor,
+        created_at=datetime.now(UTC),
+    )
+    await mappings.insert_mapping(db, mapping)
+    await _record(db, principal, Act.MAPPING_CREATED, mapping, role)
+    row = await mappings.find_mapping(db, organization_id, mapping.id)
+    assert row is not None
+    return _shape(row)
+
+
+async def _delete(db: AsyncSession, principal: Principal, id: UUID) -> mappings.Row:
+    """The mapping that was live until now; raises NotFound."""
+    row = await mappings.find_mapping(db, principal.organization.id, id)
+    version = await mappings.raise_version(db, principal.organization.id)
+    if row is None or not await mappings.mark_deleted(db, id, version, datetime.now(UTC)):
+        raise NotFound
+    await _record(db, principal, Act.MAPPING_DELETED, row.mapping, row.role)
+    return row
 
 
 async def _asked(service: Core, principal: Admin, body: Preview) -> MappingRequest:

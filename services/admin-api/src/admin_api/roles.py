@@ -13,8 +13,8 @@ from admin_api import audit
 from admin_api.audit import Act, Subject
 from admin_api.errors import Conflict, NotFound
 from admin_api.paging import PagingOf, page
-from admin_api.principals import Admin
-from admin_api.service import CoreOf
+from admin_api.principals import Admin, Principal
+from admin_api.service import Core, CoreOf
 from admin_api.shapes import Body, Shape, new_router, refusals
 from admin_api.store import roles as store
 from admin_api.store.organizations import BUILT_IN_ROLES
@@ -142,6 +142,14 @@ async def delete_role(id: UUID, principal: Admin, service: CoreOf) -> Response:
         await store.delete_role(db, role)
         await _record(db, principal, Act.ROLE_DELETED, role, {"before": _facts(role)})
     return Response(status_code=204)
+
+
+async def holders_of(id: UUID, principal: Principal, service: Core, names: int) -> store.Holders:
+    """What holds the role, with at most so many names of each kind; raises NotFound."""
+    async with service.transaction() as db:
+        if await store.find_role(db, principal.organization.id, id) is None:
+            raise NotFound
+        return await store.find_holders(db, id, names)
 
 
 def describe(holders: store.Holders) -> str:

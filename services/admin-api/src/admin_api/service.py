@@ -36,6 +36,7 @@ class Service(Core):
     public_origin: str
     provider: Provider | None
     gateway: httpx.AsyncClient | None
+    scim_origin: str = ""  # where identity providers reach the gateway; empty when it is the public origin
 
 
 async def service_of(request: Request) -> Service:

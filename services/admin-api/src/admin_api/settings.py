@@ -73,6 +73,8 @@ class Settings(PepperSettings, KafkaSettings, OidcSettings, ServerSettings):
     admin_database_url: Dsn
     # Origin of a gateway, which reads what is to be previewed; without it there are no previews.
     gateway_url: str = ""
+    # Origin at which identity providers reach the gateway, when it is not PUBLIC_URL's; the console shows it.
+    scim_public_url: str = ""
 
     # Connections to Postgres; one request holds at most one.
     admin_pool_size: int = 10

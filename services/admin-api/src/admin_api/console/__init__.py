@@ -2,7 +2,21 @@
 
 from fastapi import APIRouter
 
-from admin_api.console import activity, assets, settings, sign_in, status
+from admin_api.console import (
+    activity,
+    assets,
+    connections,
+    holds,
+    link_requests,
+    mappings,
+    quarantine,
+    roles,
+    settings,
+    sign_in,
+    status,
+    tokens,
+    users,
+)
 
 router = APIRouter(include_in_schema=False)
 # A page's router goes here; tests/test_console_matrix.py wants a row for each of its routes.
@@ -12,5 +26,13 @@ for part in (
     status.router,
     activity.router,
     settings.router,
+    connections.router,
+    tokens.router,
+    holds.router,
+    mappings.router,
+    link_requests.router,
+    quarantine.router,
+    roles.router,
+    users.router,
 ):
     router.include_router(part)

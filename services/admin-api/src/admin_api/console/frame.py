@@ -39,7 +39,7 @@ NAVIGATION = (
         (
             (HOME, "Sync status", "status"),
             ("/admin/scim/connections", "Connections", "connections"),
-            ("/admin/scim/group-mappings", "Group mappings", "mappings"),
+            ("/admin/scim/mappings", "Group mappings", "mappings"),
             ("/admin/scim/activity", "Activity", "activity"),
             ("/admin/scim/link-requests", "Link requests", "links"),
             ("/admin/scim/quarantine", "Quarantine", "quarantine"),

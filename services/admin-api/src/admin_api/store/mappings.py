@@ -113,6 +113,24 @@ async def find_groups(
     return list(await db.scalars(statement))
 
 
+async def list_group_names(
+    db: AsyncSession, organization_id: UUID, *, limit: int, only_unmapped: bool = False
+) -> Sequence[str]:
+    """Names that the groups of open connections bear, each once, by name."""
+    statement = (
+        select(col(Group.display_name))
+        .join(Connection, col(Connection.id) == Group.connection_id)
+        .where(*_bears(organization_id))
+    )
+    if only_unmapped:
+        mapped = select(col(GroupMapping.scim_group_name)).where(
+            col(GroupMapping.organization_id) == organization_id, col(GroupMapping.deleted_at).is_(None)
+        )
+        statement = statement.where(col(Group.display_name).not_in(mapped))
+    names = await db.scalars(statement.distinct().order_by(col(Group.display_name)).limit(limit))
+    return names.all()
+
+
 def _live(organization_id: UUID) -> Select[GroupMapping, Role, list[UUID] | None]:
     groups = (
         select(array_agg(col(Group.id)))
