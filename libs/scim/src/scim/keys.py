@@ -6,11 +6,14 @@ differently. So a value on which they could disagree is refused, not mapped.
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from scim.errors import InvalidValue
 
 MAX_IDENTITY = 256  # characters; far above any directory's limit, and the key fits an index row of Postgres
 MAX_NAME_KEY = 2_000  # bytes of UTF-8: an index row of Postgres holds 2,704
+
+REMEMBERED = 2_048  # keys; a change asks for those of one user half a dozen times
 
 # Not Cf, yet invisible: joiners, fillers, variation selectors, the blank Braille pattern.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0000-\U000e0fff]")
@@ -21,6 +24,7 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _CONFUSABLE_SCRIPTS = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"})
 
 
+@lru_cache(REMEMBERED)
 def identity_key(text: str) -> str:
     """The key by which a userName or an email address is unique: NFC of its case folding, outer blanks trimmed.
 
@@ -42,6 +46,7 @@ def identity_key(text: str) -> str:
     return fold(text)
 
 
+@lru_cache(REMEMBERED)
 def email_key(text: str) -> str | None:
     """The key of an email address (one @, no blanks, something on both sides); None for any other text.
 

@@ -5,7 +5,6 @@ reads the directory, `apply` moves it on; whoever loads it asks `touched_by` wha
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 
 from contracts import Change, Operation, ResourceType
@@ -38,14 +37,11 @@ def decide(directory: Directory, change: Change, applied_at: datetime) -> Decisi
         decision = Decision(failed(change, error.status, error.scim_type, error.detail))
     except Refused as refused:
         decision = refused.decision(change)
-    resolved_hold = decision.resolved_hold or ((change.hold_id, "confirmed") if change.hold_id else None)
-    return replace(
-        decision,
-        account_before=directory.accounts.get(decision.account.id) if decision.account else None,
-        resolved_hold=resolved_hold,
-        active_users=_active_users(directory, decision),
-        facts=facts_of(directory, change, decision),
-    )
+    decision.resolved_hold = decision.resolved_hold or ((change.hold_id, "confirmed") if change.hold_id else None)
+    decision.account_before = directory.accounts.get(decision.account.id) if decision.account else None
+    decision.active_users = _active_users(directory, decision)
+    decision.facts = facts_of(directory, change, decision)
+    return decision
 
 
 def _decide(directory: Directory, change: Change, applied_at: datetime) -> Decision:
