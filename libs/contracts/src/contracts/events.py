@@ -94,6 +94,9 @@ class Event(Message):
     data: SecurityEvent
 
 
+_DATA = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_COLUMNS = json.JSONEncoder(separators=(",", ":"))
+
 FIRST_HASH = bytes(32)
 """What stands before the first row of a chain."""
 
@@ -117,7 +120,7 @@ class EventRow:
 
 def digest_of(data: dict[str, Any] | None) -> bytes:
     """SHA-256 of the data's JSON with sorted names; it outlives an erasure of the data."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).digest()
+    return hashlib.sha256(_DATA.encode(data).encode()).digest()
 
 
 def chained(previous: bytes, row: EventRow, digest: bytes) -> bytes:
@@ -134,5 +137,5 @@ def chained(previous: bytes, row: EventRow, digest: bytes) -> bytes:
         row.subject_id,
         row.at.astimezone(UTC).isoformat(timespec="microseconds"),
     )
-    text = json.dumps([None if column is None else str(column) for column in columns], separators=(",", ":"))
+    text = _COLUMNS.encode([None if column is None else str(column) for column in columns])
     return hashlib.sha256(previous + text.encode() + digest).digest()

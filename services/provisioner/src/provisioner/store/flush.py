@@ -417,7 +417,7 @@ def _outcome_columns(results: Results) -> tuple[list, ...]:
         [outcome.resource_id for _, outcome, _ in decided],
         [outcome.status for _, outcome, _ in decided],
         [reply for _, _, reply in decided],
-        [change.request.model_dump(mode="json") if change.request else None for change, _, _ in decided],
+        [vars(change.request) if change.request else None for change, _, _ in decided],
         [change.received_at for change, _, _ in decided],
     )
 
