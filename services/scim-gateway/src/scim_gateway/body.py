@@ -22,6 +22,7 @@ MAX_DISCARDED = 16 * 1024 * 1024  # bytes
 DISCARD_SECONDS = 2.0
 
 LARGE = 1024 * 1024  # bytes; such bodies are admitted one by one
+PARSED = "scim_gateway.parsed"  # scope key: the parsed body, and its bytes
 BRIEF = 128 * 1024  # bytes; what is larger is worked on in a thread, so that other requests do not wait for it
 
 _TYPES = frozenset(("application/scim+json", "application/json"))
@@ -35,8 +36,8 @@ class BrokenOff(InvalidSyntax):
 
 async def read_body(
     request: Request, limit: int, advice: str, deadline: float, admit: Callable[[], None] = lambda: None
-) -> tuple[Any, int]:
-    """The parsed body and its size in bytes.
+) -> tuple[Any, bytes]:
+    """The parsed body, and its bytes.
 
     `limit` is in bytes and counted while reading, `advice` what to do beyond it, `deadline` in seconds; `admit` is
     asked, and may refuse, when the body turns out to be LARGE. A missing Content-Type is read as JSON, any parameter
@@ -52,7 +53,8 @@ async def read_body(
         raise RequestTimeout(f"The body did not arrive within {deadline:g} seconds.") from error
     if not data:
         raise InvalidSyntax("The request has no body; send a JSON document.")
-    return await apart(len(data), strictjson.loads, data), len(data)
+    request.scope[PARSED] = document, data = await apart(len(data), strictjson.loads, data), data
+    return document, data
 
 
 async def apart[**P, T](size: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:

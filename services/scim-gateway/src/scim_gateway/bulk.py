@@ -38,9 +38,9 @@ async def bulk(request: Request) -> Response:
     connection = await authenticate(request, Scope.WRITE)
     gateway = gateway_of(request)
     with gateway.reading.take(connection.id):
-        document, size = await read_body(request, MAX_PAYLOAD, _ADVICE, gateway.settings.gateway_read_deadline)
+        document, data = await read_body(request, MAX_PAYLOAD, _ADVICE, gateway.settings.gateway_read_deadline)
     parsed = parse_bulk(document, connection.served, lambda: str(uuid7()))
-    summary = summarize(request.method, template(request), document, size)
+    summary = summarize(request.method, template(request), document, data)
     for part in parsed.operations:
         _require_known_id(part)
     if all(part.error for part in parsed.operations):
@@ -73,7 +73,7 @@ def _require_known_id(part: Part) -> None:
 def _change(gateway: Gateway, connection: Connection, part: Part) -> Change:
     """What the ordinary endpoint would publish; a refused operation goes along, to be counted and logged."""
     data = orjson.dumps(part.data)
-    summary = summarize(part.method or "", part.endpoint.endpoint if part.endpoint else "", part.data, len(data))
+    summary = summarize(part.method or "", part.endpoint.endpoint if part.endpoint else "", part.data, data)
     operation = _OPERATIONS[part.method] if part.method else Operation.BULK
     resource_type = part.endpoint.name if part.endpoint else contracts.ResourceType.BULK
     resource_id = _uuid(part.resource_id) or uuid7()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from starlette.types import Scope
@@ -41,6 +42,7 @@ def _hops(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[str]:
             yield from value.decode("latin-1").split(",")
 
 
+@lru_cache(1024)
 def _address(text: str) -> Address | None:
     """The address; one of IPv4 that came over an IPv6 socket is the IPv4 address."""
     text = text.strip()

@@ -61,7 +61,7 @@ async def patch(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """DELETE: 204; a body, which means nothing, is not read."""
     connection = await authenticate(request, Scope.WRITE)
-    summary = summarize(request.method, template(request), None, 0)
+    summary = summarize(request.method, template(request), None, b"")
     return await change(request, connection, projection_of(request), Operation.DELETE, summary)
 
 
@@ -237,7 +237,7 @@ async def read[T](
     gateway = gateway_of(request)
     # Only the body of a PATCH tells whether it is a deactivation.
     with gateway.reading.take(connection.id, urgent=request.method == "PATCH"):
-        document, size = await read_body(
+        document, data = await read_body(
             request,
             served.body_limit,
             served.advice,
@@ -245,10 +245,10 @@ async def read[T](
             admit=lambda: hold(request, gateway.large.take(connection.id)),
         )
     try:
-        content = await apart(size, meaning, document)
+        content = await apart(len(data), meaning, document)
     except PayloadTooLarge as error:
         raise PayloadTooLarge(f"{error.detail} Instead, {served.advice}.") from error
-    return content, summarize(request.method, template(request), document, size)
+    return content, summarize(request.method, template(request), document, data)
 
 
 async def change(
