@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ PEPPER = "pepper-of-the-tests"
 ORIGIN = "http://admin.test"
 DB_PASSWORD = "password-of-the-role"
 SCRIPT = Path(sys.executable).with_name("directory-sync")
+PROGRAM = Path(sys.executable).with_name("admin-api")
 
 
 def new_settings(database: str, bootstrap: str) -> Settings:
@@ -159,3 +160,42 @@ class Cli:
         assert process.returncode == status, output + errors
         assert "Traceback" not in errors
         return output, errors
+
+
+def environment(settings: Settings, port: int) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "ADMIN_PORT": str(port),
+        "ADMIN_DATABASE_URL": settings.admin_database_url.get_secret_value(),
+        "KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        "TOKEN_PEPPER": PEPPER,
+    }
+
+
+@asynccontextmanager
+async def started(env: dict[str, str]) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(PROGRAM, env=env, stdout=PIPE, stderr=PIPE)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def answer_of(client: httpx.AsyncClient, path: str, status: int) -> httpx.Response:
+    """The answer once it has this status; fails after 20 s."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                if (answer := await client.get(path)).status_code == status:
+                    return answer
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def ended(process: Process) -> tuple[int | None, str, str]:
+    async with asyncio.timeout(20):
+        output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()

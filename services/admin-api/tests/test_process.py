@@ -2,61 +2,14 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
 from admin_api.settings import Settings
-from admin_stand import PASSWORD, PEPPER, World, new_settings
+from admin_stand import PASSWORD, PEPPER, World, answer_of, ended, environment, new_settings, started
 from devstack.pytest_plugin import new_database
-
-SCRIPT = Path(sys.executable).with_name("admin-api")
-
-
-def environment(settings: Settings, port: int) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "ADMIN_PORT": str(port),
-        "ADMIN_DATABASE_URL": settings.admin_database_url.get_secret_value(),
-        "KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-        "TOKEN_PEPPER": PEPPER,
-    }
-
-
-@asynccontextmanager
-async def started(env: dict[str, str]) -> AsyncIterator[Process]:
-    process = await asyncio.create_subprocess_exec(SCRIPT, env=env, stdout=PIPE, stderr=PIPE)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def answer_of(client: httpx.AsyncClient, path: str, status: int) -> httpx.Response:
-    """The answer once it has this status; fails after 20 s."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                if (answer := await client.get(path)).status_code == status:
-                    return answer
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.05)
-
-
-async def ended(process: Process) -> tuple[int | None, str, str]:
-    async with asyncio.timeout(20):
-        output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
 
 
 async def test_it_serves_until_it_is_told_to_stop(settings: Settings, unused_port: int, world: World) -> None:

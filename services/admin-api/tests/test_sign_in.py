@@ -4,16 +4,10 @@ import asyncio
 import base64
 import hashlib
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
 
@@ -38,31 +32,6 @@ def test_the_settings_want_what_belongs_together() -> None:
     ):
         with pytest.raises(ValidationError):
             OidcSettings.model_validate(wrong)
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    """A provider whose people sign in by telling who they are."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    script = str(Path(__file__).with_name("openid_provider.py"))
-    command = [sys.executable, script, "--port", str(port), "--require-nonce"]
-    environment = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(f"{url}/.well-known/openid-configuration").raise_for_status()
-            break
-        except httpx.HTTPError:
-            assert process.poll() is None, "the provider has ended"
-            assert time.monotonic() < deadline, "the provider does not start"
-            time.sleep(0.1)
-    yield url
-    process.send_signal(signal.SIGTERM)
-    process.wait(10)
 
 
 @dataclass

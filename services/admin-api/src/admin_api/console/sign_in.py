@@ -1,7 +1,7 @@
 """Sign-in and sign-out in the browser: `/admin/sign-in`, `/admin/sign-out`."""
 
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -10,7 +10,7 @@ from admin_api.auth import SignIn, clear_cookie, end_session, set_cookie, start_
 from admin_api.console import frame
 from admin_api.console.session import SIGN_IN, Form, PagePerson, Posted, find_principal, parse, read_form, return_path
 from admin_api.errors import ApiError, Conflict, TooManyRequests, Unauthenticated
-from admin_api.service import ServiceOf
+from admin_api.service import Service, ServiceOf
 from admin_api.sessions import check_origin
 
 router = APIRouter(include_in_schema=False)
@@ -24,14 +24,17 @@ async def home() -> Response:
 
 @router.get(SIGN_IN)
 async def show(
-    request: Request, service: ServiceOf, return_to: Annotated[str, Query(alias="returnTo", max_length=2000)] = ""
+    request: Request,
+    service: ServiceOf,
+    return_to: Annotated[str, Query(alias="returnTo", max_length=2000)] = "",
+    organization_id: Annotated[str, Query(alias="organizationId", max_length=64)] = "",
 ) -> Response:
     """The form; whoever is signed in goes on at once."""
     if request.headers.get("sec-fetch-site") == "cross-site":
         return _hop(request, return_path(return_to))
     if await find_principal(request, service):
         return frame.see_other(return_path(return_to))
-    return _form(request, return_path(return_to), has_oidc=service.provider is not None)
+    return _form(request, service, return_path(return_to), organization_id.strip())
 
 
 @router.post(SIGN_IN)
@@ -40,14 +43,14 @@ async def sign_in(request: Request, service: ServiceOf) -> Response:
     check_origin(request)
     form = await read_form(request)
     path = return_path(form.get("returnTo"))
-    body, problems = parse(SignIn, _credentials(form))
+    body, _ = parse(SignIn, _credentials(form))
     try:
         if body is None:
             raise Unauthenticated("Enter your email and your password.")
         client = request.client.host if request.client else ""
         started = await start_session(service, body, client)
     except (Unauthenticated, Conflict, TooManyRequests) as error:
-        return _form(request, path, has_oidc=service.provider is not None, form=form, error=error, problems=problems)
+        return _form(request, service, path, form.get("organizationId"), form.get("email"), error)
     response = frame.see_other(path)
     set_cookie(response, started.secret)
     return response
@@ -73,23 +76,23 @@ def _credentials(form: Form) -> dict[str, str | None]:
 
 def _form(
     request: Request,
+    service: Service,
     path: str,
-    *,
-    has_oidc: bool,
-    form: Form | None = None,
+    organization_id: str = "",
+    email: str = "",
     error: ApiError | None = None,
-    problems: dict[str, str] | None = None,
 ) -> Response:
+    query = {"returnTo": path} | ({"organizationId": organization_id} if organization_id else {})
     response = frame.page(
         request,
         "sign_in.html",
         code=error.status if error else 200,
         return_to=path,
-        oidc=f"/api/auth/sign-in/oidc?returnTo={quote(path, safe='/')}" if has_oidc else None,
-        email=form.get("email") if form else "",
+        oidc=f"/api/auth/sign-in/oidc?{urlencode(query, safe='/')}" if service.provider else None,
+        email=email,
         error=error.message if error else None,
-        problems=problems or {},
-        asks_organization=isinstance(error, Conflict) or bool(form and form.get("organizationId")),
+        organization_id=organization_id,
+        asks_organization=isinstance(error, Conflict) or bool(organization_id),
     )
     if error and error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
