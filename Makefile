@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # What deploys: see deploy/.
 DEPLOY := .venv/.deploy
-.PHONY: images sbom manifests test-compose test-containers test-k8s audit
+.PHONY: images sbom manifests test-compose test-containers test-k8s audit drill
 .PHONY: help asyncapi run clean-run demo test threats conformance fuzz chaos overload simulate bench bench-peers bench-scim lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml chaos/pyproject.toml)
@@ -37,6 +37,9 @@ fuzz: .venv/.complete ## search for inputs that break the parsers or the gateway
 	  -verbosity=0 -artifact_prefix=.cache/fuzz/ || exit 1; done
 	@FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest services/scim-gateway/tests/test_fuzz.py services/scim-gateway/tests/test_openapi.py \
 	  --timeout=1800
+
+asyncapi: .venv/.complete ## renew docs/asyncapi.json; refuses what older readers would get wrong
+	@$(BIN)/python -m contracts.asyncapi docs/asyncapi.json
 
 chaos: .venv/.complete ## faults against the real processes, every promise checked; FAULTS=30, SEED=... for a run again
 	@exec $(BIN)/python -m chaos run --faults $(or $(FAULTS),30) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -78,6 +81,9 @@ test-containers: images $(DEPLOY) ## the black-box tests against the images in t
 
 test-k8s: images $(DEPLOY) ## the same in a Kubernetes cluster: ../shared's, or the one that KUBECONFIG names
 	@$(BIN)/python -m pytest deploy/tests/test_kubernetes.py $(ARGS)
+
+drill: .venv/.complete ## back up under load, destroy Postgres, restore, replay from the log; WRITES=400
+	@exec $(BIN)/python deploy/drill.py
 
 lint: $(DEPLOY) ## check style, types and import rules
 	@$(BIN)/ruff check

@@ -49,10 +49,11 @@ BROKEN = {
     "an id that lives and is deleted": "SELECT users.id FROM users JOIN user_tombstones USING (id)",
     "a quarantined record": "SELECT id, error FROM quarantine",
 }
-# Every record of the load has one outcome, and every outcome its record; only a Bulk request has more.
+# Every record of the load has one outcome, and every outcome its record; only a Bulk request has more, and what a
+# gateway refused by itself has none.
 UNDECIDED = """
     SELECT (SELECT sum(next_offset) FROM partition_offsets WHERE topic = 'scim.changes')::bigint
-         - (SELECT count(*) FROM outcomes)
+         - (SELECT count(*) FROM outcomes WHERE NOT convert_from(reply, 'UTF8')::jsonb ? 'similar')
 """
 
 

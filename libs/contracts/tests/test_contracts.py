@@ -7,10 +7,21 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from contracts import CHANGE_VERSION, CHANGES, DEAD_LETTERS, EVENTS, MAX_RECORD_BYTES, OUTCOMES, Change, Event, Outcome
+from contracts import (
+    CHANGE_VERSION,
+    CHANGES,
+    MAX_RECORD_BYTES,
+    OUTCOMES,
+    REFUSALS,
+    TOPICS,
+    Change,
+    Event,
+    Outcome,
+    RefusedRequest,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
-MESSAGES = {"change": Change, "outcome": Outcome, "event": Event}
+MESSAGES = {"change": Change, "outcome": Outcome, "refused": RefusedRequest, "event": Event}
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
@@ -38,13 +49,15 @@ def test_a_newer_version_is_not_read():
 
 
 def test_topics_are_as_the_design_has_them():
-    assert {topic.name: topic.partitions for topic in (CHANGES, OUTCOMES, EVENTS, DEAD_LETTERS)} == {
+    assert {topic.name: topic.partitions for topic in TOPICS} == {
         "scim.changes": 12,
         "scim.outcomes": 12,
+        "scim.refusals": 3,
         "directory.events": 12,
         "scim.changes.dlq": 3,
     }
     assert CHANGES.retention == timedelta(days=7)
+    assert REFUSALS.retention == timedelta(days=1)
     assert OUTCOMES.settings() == {
         "retention.ms": "600000",
         "max.message.bytes": str(MAX_RECORD_BYTES),

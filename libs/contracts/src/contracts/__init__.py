@@ -18,6 +18,7 @@ from contracts.changes import (
     Operation,
     Outcome,
     Refusal,
+    RefusedRequest,
     RequestSummary,
     ResourceType,
 )
@@ -37,7 +38,7 @@ from contracts.events import (
     digest_of,
 )
 from contracts.tokens import SCIM_TOKEN
-from contracts.topics import CHANGES, DEAD_LETTERS, EVENTS, MAX_RECORD_BYTES, OUTCOMES, TOPICS, Topic
+from contracts.topics import CHANGES, DEAD_LETTERS, EVENTS, MAX_RECORD_BYTES, OUTCOMES, REFUSALS, TOPICS, Topic
 
 __all__ = [
     "CHANGES",
@@ -55,6 +56,7 @@ __all__ = [
     "NO_CONNECTION",
     "OUTCOMES",
     "PREVIEW_HEADER",
+    "REFUSALS",
     "SCIM_TOKEN",
     "TOPICS",
     "TRACEPARENT_HEADER",
@@ -72,6 +74,7 @@ __all__ = [
     "Operation",
     "Outcome",
     "Refusal",
+    "RefusedRequest",
     "RequestSummary",
     "ResourceType",
     "SecurityEvent",

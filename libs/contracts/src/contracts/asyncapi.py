@@ -12,15 +12,25 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from contracts.changes import CHANGE_ID_HEADER, TRACEPARENT_HEADER, Change, Json, Message, Outcome
+from contracts.changes import CHANGE_ID_HEADER, TRACEPARENT_HEADER, Change, Json, Message, Outcome, RefusedRequest
 from contracts.events import EVENT_CONTENT_TYPE, Event
-from contracts.topics import CHANGES, DEAD_LETTERS, EVENTS, OUTCOMES, Topic
+from contracts.topics import CHANGES, DEAD_LETTERS, EVENTS, OUTCOMES, REFUSALS, Topic
 
-MESSAGES: dict[str, type[Message]] = {"change": Change, "outcome": Outcome, "event": Event}
+MESSAGES: dict[str, type[Message]] = {
+    "change": Change,
+    "outcome": Outcome,
+    "refusedRequest": RefusedRequest,
+    "event": Event,
+}
 
 CHANNELS: dict[str, tuple[Topic, str, str]] = {
     "changes": (CHANGES, "change", "Requested changes, keyed by organization: internal."),
     "outcomes": (OUTCOMES, "outcome", "Final answers to changes, to the gateway that waits: internal."),
+    "refusals": (
+        REFUSALS,
+        "refusedRequest",
+        "What gateways refused by themselves, for the provisioning log: internal.",
+    ),
     "events": (EVENTS, "event", "What happened to accounts and groups, keyed by the subject: for other services."),
     "deadLetters": (DEAD_LETTERS, "change", "Changes that could not be applied, bytes as they came: for operators."),
 }
@@ -28,6 +38,7 @@ CHANNELS: dict[str, tuple[Topic, str, str]] = {
 _HEADERS = {
     "change": (CHANGE_ID_HEADER, TRACEPARENT_HEADER),
     "outcome": (CHANGE_ID_HEADER,),
+    "refusedRequest": (),
     "event": ("content-type",),
 }
 _ANNOTATIONS = frozenset(("title", "description", "default", "examples"))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 CHANGE_VERSION = 2
 OUTCOME_VERSION = 1
+REFUSED_REQUEST_VERSION = 1
 
 # Headers of a record on `scim.changes` and `scim.outcomes`.
 CHANGE_ID_HEADER = "change-id"
@@ -189,6 +190,7 @@ class Outcome(Message):
     A success carries the resource as it is now (canonical attributes, without id and meta); a refusal carries
     `scim_type` and `detail` of the SCIM error. A group comes without its members; a Bulk request's outcome holds one
     outcome for each operation that was decided, in order. Dry runs and re-applied mappings tell their `effects`.
+    `similar` is there when a gateway refused the request by itself: how many more it refused since it last told of one.
     """
 
     version: Literal[1] = OUTCOME_VERSION
@@ -205,3 +207,22 @@ class Outcome(Message):
     outcomes: list["Outcome"] | None = None
     dry_run: bool | None = None
     effects: Effects | None = None
+    similar: int | None = None
+
+
+class RefusedRequest(Message):
+    """A request of a connection that the gateway refused by itself: no change, but an entry of the provisioning log.
+
+    `outcome` is that entry; its `change_id` is an id of its own, its `resource_id` 0 when the request named none.
+    `operation` is one of a change's, or "read".
+    """
+
+    version: Literal[1] = REFUSED_REQUEST_VERSION
+    organization_id: UUID
+    connection_id: UUID
+    token_id: UUID
+    actor: str
+    operation: str
+    outcome: Outcome
+    received_at: datetime
+    request: RequestSummary

@@ -25,7 +25,9 @@ class Topic:
 CHANGES = Topic("scim.changes", 12, timedelta(days=7))
 # Outcomes are read within seconds; short segments let the broker drop them soon.
 OUTCOMES = Topic("scim.outcomes", 12, timedelta(minutes=10), {"segment.ms": "60000"})
+# Best effort: what the gateways refused by themselves, on its way into the provisioning log.
+REFUSALS = Topic("scim.refusals", 3, timedelta(days=1))
 EVENTS = Topic("directory.events", 12, timedelta(days=7))
 DEAD_LETTERS = Topic("scim.changes.dlq", 3, timedelta(days=30))
 
-TOPICS = (CHANGES, OUTCOMES, EVENTS, DEAD_LETTERS)
+TOPICS = (CHANGES, OUTCOMES, REFUSALS, EVENTS, DEAD_LETTERS)

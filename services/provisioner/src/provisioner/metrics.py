@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from prometheus_client import Counter, Gauge, Histogram
 
 from contracts import Change
-from provisioner.batch import Item, Results
+from provisioner.records import Item
+from provisioner.results import Results
 from servicekit import tracing
 from servicekit.metrics import DURATIONS
 
@@ -28,6 +29,9 @@ _CHANGES = Counter("provisioner_changes", "Changes decided.", ("resource_type", 
 _children: dict[tuple[str, str, int], Counter] = {}
 AGE = Histogram("provisioner_change_age_seconds", "Time from a request to its commit.", buckets=(*DURATIONS, 60, 300))
 QUARANTINED = Counter("provisioner_quarantined_records", "Records set aside.")
+REFUSALS_LOST = Counter(
+    "provisioner_refusals_lost", "Refused requests that could not be written into the provisioning log."
+)
 REPLIES_LOST = Counter("provisioner_replies_lost", "Outcomes and dead letters that could not be sent.")
 EVENTS = Counter("provisioner_events_published", "Records sent to directory.events.")
 GUARD_TRIPS = Counter("provisioner_guard_trips", "Bursts of deactivations that a guard noticed.")

@@ -12,10 +12,11 @@ from pydantic import Field, SecretStr
 from starlette.applications import Starlette
 
 from contracts import CHANGES, DEAD_LETTERS, EVENTS, OUTCOMES
-from provisioner.batch import NewerVersion
+from provisioner import refusals
 from provisioner.consumer import Consumer, NotJoined, OutsideLog
 from provisioner.engine import Engine
 from provisioner.events import EventFeed
+from provisioner.records import NewerVersion
 from provisioner.replies import Replies
 from provisioner.store.claims import OtherCluster
 from provisioner.watchdog import Stalled, Watchdog, observing
@@ -105,6 +106,8 @@ async def provision(settings: Settings, health: Health, stopping: asyncio.Event)
         health.add("consumer", consumer.check_joined)
         watchdog = Watchdog(observer, client_id, consumer.progress, lambda: is_away(pool))
         health.add_live("progress", watchdog.check)
+        refused = asyncio.create_task(refusals.follow(brokers, pool, client_id))
+        stack.push_async_callback(cancel, refused)
         try:
             await consumer.run(CHANGES.name, watchdog.run)
         except (OutsideLog, OtherCluster, NewerVersion, Stalled) as error:
@@ -113,11 +116,11 @@ async def provision(settings: Settings, health: Health, stopping: asyncio.Event)
 
 
 def open_directory(settings: Settings) -> AbstractAsyncContextManager[asyncpg.Pool]:
-    """A connection for every partition, one for the probes, and two for events that are read again."""
+    """A connection for every partition, one for the probes, two for events that are read again, one for refusals."""
     return open_pool(
         settings.provisioner_database_url.get_secret_value(),
         service="provisioner",
-        max_size=CHANGES.partitions + 3,
+        max_size=CHANGES.partitions + 4,
         statement_timeout=STATEMENT_TIMEOUT,
         resets=False,  # a batch leaves nothing in its session
         settings=PLANNED_ONCE,
@@ -145,6 +148,12 @@ async def check_topics(kafka: AIOKafkaConsumer) -> None:
     """Raise TopicMissing until everything that is read and written exists."""
     if missing := NEEDED_TOPICS - await kafka.topics():
         raise TopicMissing(", ".join(sorted(missing)))
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    """End what is beside the work, or leave it to the process's end."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=LEAVE_TIMEOUT)
 
 
 async def unjoined() -> None:

@@ -26,6 +26,7 @@ from scim_gateway.gateway import Gateway, base_url
 from scim_gateway.outcomes import Outcomes
 from scim_gateway.publisher import STOP_SECONDS, Publisher
 from scim_gateway.rates import Buckets
+from scim_gateway.refusals import Refusals
 from scim_gateway.served import SERVED
 from scim_gateway.settings import Settings
 from scim_gateway.shedding import Shedding
@@ -122,8 +123,10 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
             )
         )
         outcomes = Outcomes(kafka, pool, reachability, settings.gateway_slot_lifetime)
-        publisher = Publisher(kafka, reachability)
-        tasks = [asyncio.create_task(work) for work in (outcomes.listen(), outcomes.poll(), publisher.run())]
+        publisher, refusals = Publisher(kafka, reachability), Refusals(kafka)
+        tasks = [
+            asyncio.create_task(work) for work in (outcomes.listen(), outcomes.poll(), publisher.run(), refusals.run())
+        ]
         for task in tasks:
             stack.push_async_callback(_stop, task)
         slots = slots_of(settings, "changes")
@@ -143,7 +146,8 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
             changes=changes,
             reading=slots_of(settings, "reading"),
             large=Slots(settings.gateway_large_slots, settings.gateway_connection_large_slots, kind="large"),
-            shedding=Shedding(slots, authenticator),
+            shedding=Shedding(slots, authenticator, refusals),
+            refusals=refusals,
             cursors=Cursors(hmac.digest(pepper, b"cursors", "sha256")),
             base_url=base_url(settings),
         )

@@ -27,6 +27,7 @@ from servicekit import bearer
 log = structlog.get_logger()
 
 GATEWAY = "gateway"  # name of the running gateway in the lifespan state
+CONNECTION = "scim_gateway.connection"  # scope key: whose token it is, also when it is refused what it asks for
 CACHE_SECONDS = 1.0  # how long a revoked token may still read (P10 allows 2)
 CACHE_SIZE = 4096
 _HEADER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9_]{1,128})")
@@ -95,6 +96,7 @@ class Authenticator:
         if not _is_live(row):
             raise _refused("revoked" if row.is_revoked or row.is_deleted else "expired")
         structlog.contextvars.bind_contextvars(connection_id=str(connection.id))
+        request.scope[CONNECTION] = connection
         if row.plan != "enterprise":
             metrics.AUTH_FAILURES["no_plan"].inc()
             raise Forbidden("Directory sync needs the enterprise plan; ask the owner of the organization.")
@@ -111,7 +113,7 @@ class Authenticator:
         self._limit(connection)
         return connection
 
-    def recognized(self, credential: bytes) -> UUID | None:
+    def recognized(self, credential: bytes) -> Connection | None:
         """The connection for which the Authorization header `credential` may write, when that was asked within the last
         CACHE_SECONDS and depends on nothing else; else None, which says nothing about the token."""
         match = _HEADER.fullmatch(credential.decode("latin-1"))
@@ -121,7 +123,7 @@ class Authenticator:
         row = known.row
         needed = Scope.PREVIEW if known.connection.is_preview else Scope.WRITE
         is_good = _is_live(row) and row.plan == "enterprise" and not row.allowed_networks and needed in row.scopes
-        return known.connection.id if is_good else None
+        return known.connection if is_good else None
 
     async def _known_of(self, token: str, address: Address | None) -> _Known:
         digest = bearer.digest(self._pepper, SCIM_TOKEN, token)

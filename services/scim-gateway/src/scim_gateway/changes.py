@@ -87,8 +87,8 @@ class Changes:
         unknown when it was and the deadline has come. The slot outlives this call, and the client, until the outcome
         is seen (T68).
         """
-        structlog.contextvars.bind_contextvars(change_id=str(change.id))
         slot = self._slots.take(change.connection_id, urgent=takes_access_away(change))
+        structlog.contextvars.bind_contextvars(change_id=str(change.id))
         pending = self._outcomes.expect(change.id, slot)
         is_published = False
         try:

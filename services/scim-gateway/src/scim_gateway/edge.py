@@ -95,6 +95,7 @@ class Edge:
             refuse_hostile(scope)
             await self._app(scope, receive, noting_send)
         except ScimError as error:
+            scope["state"][GATEWAY].refusals.note_error(scope, error)
             if not status:
                 await error_response(error)(scope, receive, noting_send)
         except Exception:

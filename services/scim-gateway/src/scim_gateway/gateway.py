@@ -12,6 +12,7 @@ from scim_gateway.changes import Changes
 from scim_gateway.cursors import Cursors
 from scim_gateway.endpoints import BASE, ENDPOINT
 from scim_gateway.recent import Recent
+from scim_gateway.refusals import Refusals
 from scim_gateway.served import Served
 from scim_gateway.settings import Settings
 from scim_gateway.shedding import Shedding
@@ -30,6 +31,7 @@ class Gateway:
     reading: Slots  # bodies being read
     large: Slots  # large bodies, and answers that hold a large group: each takes tens of megabytes
     shedding: Shedding
+    refusals: Refusals
     cursors: Cursors
     base_url: str
     oversized: Recent[UUID] = field(default_factory=lambda: Recent(OVERSIZED_SECONDS, 10_000))

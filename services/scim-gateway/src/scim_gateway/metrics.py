@@ -27,6 +27,8 @@ NOT_ACCEPTED, UNKNOWN = _UNANSWERED.labels("not_accepted"), _UNANSWERED.labels("
 ABANDONED = Counter("scim_gateway_outcomes_abandoned", "Slots given up because no outcome came in their lifetime.")
 PENDING = Gauge("scim_gateway_outcomes_pending", "Changes whose outcome has not been seen.")
 
+REFUSALS_LOST = Counter("scim_gateway_refusals_lost", "Refusals that did not get on their way to the provisioning log.")
+
 _AUTH_FAILURES = Counter("scim_gateway_auth_failures", "Requests without a token that is good here.", ("reason",))
 AUTH_FAILURES = {reason: _AUTH_FAILURES.labels(reason) for reason in AUTH_REASONS}
 

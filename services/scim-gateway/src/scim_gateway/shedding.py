@@ -19,6 +19,7 @@ from scim_gateway.auth import Authenticator
 from scim_gateway.body import BRIEF
 from scim_gateway.endpoints import BASE
 from scim_gateway.metrics import REQUESTS
+from scim_gateway.refusals import Refusals
 
 log = structlog.get_logger()
 
@@ -30,9 +31,10 @@ _URGENT = {"POST": False, "PUT": False, "PATCH": True, "DELETE": True}  # or per
 class Shedding:
     """Knows whether a write can be refused before its body is read."""
 
-    def __init__(self, slots: Slots, authenticator: Authenticator) -> None:
+    def __init__(self, slots: Slots, authenticator: Authenticator, refusals: Refusals) -> None:
         self._slots = slots
         self._authenticator = authenticator
+        self._refusals = refusals
         self._answers = {limit: _answer(limit) for limit in Limit}
         self._shed: Counter[UUID] = Counter()
         self._logged_at = 0.0
@@ -42,7 +44,7 @@ class Shedding:
         if not self._slots.may_be_full:
             return False
         started, route = time.perf_counter(), route_of(scope)
-        limit = self._limit(scope) if route else None
+        limit = self._limit(scope, route) if route else None
         if limit is None:
             return False
         status, headers, body = self._answers[limit]
@@ -52,15 +54,16 @@ class Shedding:
         REQUESTS.done(route, scope["method"], status, time.perf_counter() - started, None)
         return True
 
-    def _limit(self, scope: Scope) -> Limit | None:
+    def _limit(self, scope: Scope, route: str) -> Limit | None:
         """The limit that refuses the request; None when it has to be looked at."""
         credential = _credential(scope["headers"])
-        connection_id = self._authenticator.recognized(credential) if credential else None
-        if connection_id is None:
+        connection = self._authenticator.recognized(credential) if credential else None
+        if connection is None:
             return None
-        limit = self._slots.refusal(connection_id, urgent=_URGENT[scope["method"]])
+        limit = self._slots.refusal(connection.id, urgent=_URGENT[scope["method"]])
         if limit is not None:
-            self._note(connection_id)
+            self._note(connection.id)
+            self._refusals.note(scope, connection, route, limit.error())
         return limit
 
     def _note(self, connection_id: UUID) -> None:
