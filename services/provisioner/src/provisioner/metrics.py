@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from prometheus_client import Counter, Gauge, Histogram
 
 from contracts import Change
-from provisioner.records import Item
-from provisioner.results import Results
+from provisioner.batch import Item, Results
 from servicekit import tracing
 from servicekit.metrics import DURATIONS
 
