@@ -22,8 +22,9 @@ from contracts import (
     Outcome,
     ResourceType,
 )
-from provisioner.batch import Record, Results
 from provisioner.engine import Engine
+from provisioner.records import Record
+from provisioner.results import Results
 from provisioner.service import PLANNED_ONCE
 from provisioner.store.claims import Claim
 from scim.patch import operations_to_json, parse_patch

@@ -6,10 +6,10 @@ import pytest
 
 from contracts import CHANGES, Change
 from provisioner import caution
-from provisioner.batch import NewerVersion, Record
 from provisioner.caution import ENDED, divide, suspects
 from provisioner.engine import ClaimLost
 from provisioner.queue import MAX_BATCH
+from provisioner.records import NewerVersion, Record
 from provisioner.store.claims import Claim, OtherCluster
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from contracts import CHANGES, Change
 from provisioner import rules
-from provisioner.batch import NewerVersion
 from provisioner.engine import ClaimLost, Engine, Stopped
+from provisioner.records import NewerVersion
 from provisioner.store import flush as store_flush
 from provisioner.store import load as store_load
 

@@ -18,9 +18,10 @@ from aiokafka.errors import TopicAlreadyExistsError
 
 from contracts import EVENTS, Event, EventType
 from contracts.events import EventRow, SubjectType
-from provisioner.batch import ChainedEvent, Results
+from provisioner.chain import ChainedEvent
 from provisioner.engine import ClaimLost, Engine
 from provisioner.events import EventFeed, to_event
+from provisioner.results import Results
 from servicekit.kafka import open_producer
 
 

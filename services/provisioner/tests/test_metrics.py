@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from provisioner import metrics
-from provisioner.batch import Item, Poison, Record, Results
+from provisioner.records import Item, Poison, Record
+from provisioner.results import Results
 
 PARTITION = 997  # no other test's
 

@@ -10,7 +10,8 @@ from chaos.simulator.scheduler import Event, Home, Wait, Work
 from chaos.simulator.store import at
 from chaos.simulator.world import NOT_ACCEPTED, UNKNOWN, World, new_change, submit
 from contracts import Change, MemberChange, Operation, Outcome, ResourceType
-from provisioner.batch import decide_all, decode
+from provisioner.batch import decide_all
+from provisioner.records import decode
 from scim.keys import identity_key
 
 USERS = [UUID(int=100 + number * 2) for number in range(3)]

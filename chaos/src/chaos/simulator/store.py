@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from contracts import CHANGES, Change
-from provisioner.batch import Record, Results, decide_all, decode
+from provisioner.batch import decide_all
+from provisioner.records import Record, decode
+from provisioner.results import Results
 from provisioner.state import Connection, Directory
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,9 @@ from chaos.history import History
 from chaos.simulator.scheduler import Event, Home, Scheduler, Wait, Work
 from chaos.simulator.store import Claim, Duplicate, FenceFailed, Log, Store, at, new_directory
 from contracts import Change, Outcome
-from provisioner.batch import Record, Results, decide_all, decode
+from provisioner.batch import decide_all
+from provisioner.records import Record, decode
+from provisioner.results import Results
 from provisioner.state import Connection, Directory
 
 SESSION_TIMEOUT = 6.0  # seconds without a heartbeat after which the group gives a partition to another

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import asyncpg
 import structlog
 
-from provisioner.batch import Record
 from provisioner.queue import MAX_BATCH
+from provisioner.records import Record
 from provisioner.store import claims
 from provisioner.store.claims import Claim
 

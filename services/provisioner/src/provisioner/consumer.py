@@ -13,11 +13,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from provisioner import metrics
-from provisioner.batch import Record
 from provisioner.caution import divide, suspects
 from provisioner.engine import ClaimLost, Engine, Stopped
 from provisioner.events import EventFeed
 from provisioner.queue import RecordQueue
+from provisioner.records import Record
 from provisioner.store.claims import Claim, OtherCluster
 from provisioner.watchdog import Progress
 from servicekit.lifecycle import Stopping, wait_for

@@ -14,19 +14,11 @@ import structlog
 
 from contracts import Change
 from provisioner import caution, metrics
-from provisioner.batch import (
-    ChainedEvent,
-    Item,
-    NewerVersion,
-    Poison,
-    Record,
-    Results,
-    decide_all,
-    decode,
-    is_rehearsed,
-    split,
-)
+from provisioner.batch import decide_all, is_rehearsed, split
 from provisioner.caution import ENDED, MAX_MARKS
+from provisioner.chain import ChainedEvent
+from provisioner.records import Item, NewerVersion, Poison, Record, decode
+from provisioner.results import Results
 from provisioner.rules import touched_by
 from provisioner.state import Directory
 from provisioner.store import claims, flush, load

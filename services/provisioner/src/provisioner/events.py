@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from contracts import CHANGES, EVENT_CONTENT_TYPE, EVENT_ISSUER, EVENTS, Event, EventType, SecurityEvent, SubjectId
 from contracts.events import EventRow, SubjectType
 from provisioner import metrics
-from provisioner.batch import ChainedEvent
+from provisioner.chain import ChainedEvent
 from provisioner.store import events as store
 from servicekit.lifecycle import sleep_unless
 from servicekit.logs import describe

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from prometheus_client import Counter, Gauge, Histogram
 
 from contracts import Change
-from provisioner.batch import Item, Results
+from provisioner.records import Item
+from provisioner.results import Results
 from servicekit import tracing
 from servicekit.metrics import DURATIONS
 

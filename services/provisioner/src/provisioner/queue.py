@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from provisioner.batch import Record
+from provisioner.records import Record
 
 MAX_BATCH = 500  # records in a transaction
 MAX_BATCH_BYTES = 8 * 1024 * 1024  # beyond it a batch ends; a larger record makes one of its own

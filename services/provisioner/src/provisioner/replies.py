@@ -7,7 +7,8 @@ from aiokafka import AIOKafkaProducer
 
 from contracts import CHANGE_ID_HEADER, DEAD_LETTERS, OUTCOMES, TRACEPARENT_HEADER
 from provisioner import metrics
-from provisioner.batch import Poison, Reply, Results
+from provisioner.records import Poison
+from provisioner.results import Reply, Results
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from provisioner import refusals
 from provisioner.consumer import Consumer, NotJoined, OutsideLog
 from provisioner.engine import Engine
 from provisioner.events import EventFeed
-from provisioner.batch import NewerVersion
+from provisioner.records import NewerVersion
 from provisioner.replies import Replies
 from provisioner.store.claims import OtherCluster
 from provisioner.watchdog import Stalled, Watchdog, observing

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from contracts.events import EventRow
-from provisioner.batch import ChainedEvent
+from provisioner.chain import ChainedEvent
 from provisioner.store.claims import Db
 
 COLUMNS = [field.name for field in fields(EventRow)]

@@ -10,7 +10,9 @@ import asyncpg
 import orjson
 
 from contracts import NO_CONNECTION
-from provisioner.batch import ChainedEvent, Poison, Results, chain
+from provisioner.chain import ChainedEvent, chain
+from provisioner.records import Poison
+from provisioner.results import Results
 from provisioner.rules.users import emails_of
 from provisioner.state import Account, Group, Tombstone, User
 from provisioner.store import grants, rare

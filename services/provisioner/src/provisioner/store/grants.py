@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from contracts import MAX_EFFECTS, Change, EventType, GrantEffect, SubjectType
-from provisioner.batch import RoleMoves
+from provisioner.results import RoleMoves
 from provisioner.rules.decision import Fact, Membership
 from provisioner.rules.facts import roles_changed
 from provisioner.store.claims import Db

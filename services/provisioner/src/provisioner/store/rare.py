@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from provisioner.batch import Results
+from provisioner.results import Results
 from provisioner.store.claims import Db
 
 # Before the groups go with their connection: their grants stay as manual ones that say where they came from.
