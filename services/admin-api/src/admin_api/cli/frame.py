@@ -1,4 +1,7 @@
-"""What all commands share: the database, the ways to print, and what a failure is told as."""
+"""What all commands share: the database, the ways to print, and what a failure is told as.
+
+The drivers are imported where they are used: every command imports this, and few of them need all.
+"""
 
 import asyncio
 import json
@@ -10,28 +13,23 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-import asyncpg
 import structlog
 import typer
-from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.changes import KafkaAway, NotConfirmed
 from admin_api.errors import ApiError, Unavailable, Validation
-from admin_api.settings import DatabaseSettings
-from admin_api.store.database import Transaction, is_away, open_engine, root_of, transactions
-from admin_api.topics import TopicMismatch, TopicRefused
 from scim import strictjson
 from scim.errors import ScimError
-from servicekit.settings import load
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from admin_api.store.database import Transaction
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -53,8 +51,11 @@ def new_app(help: str) -> typer.Typer:
     return typer.Typer(help=help, no_args_is_help=True, pretty_exceptions_enable=False, suggest_commands=True)
 
 
-def in_database[T](work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+def in_database[T](work: "Callable[[AsyncSession], Awaitable[T]]") -> T:
     """The result of `work` in one transaction, as the schema's owner (DATABASE_URL)."""
+    from admin_api.settings import DatabaseSettings
+    from admin_api.store.database import open_engine, transactions
+    from servicekit.settings import load
 
     async def run() -> T:
         dsn = load(DatabaseSettings).database_url.get_secret_value()
@@ -64,8 +65,11 @@ def in_database[T](work: Callable[[AsyncSession], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def in_transactions[T](work: Callable[[Transaction], Awaitable[T]], *, at_once: int = 10) -> T:
+def in_transactions[T](work: "Callable[[Transaction], Awaitable[T]]", *, at_once: int = 10) -> T:
     """The result of `work`, which opens transactions of its own, as the schema's owner."""
+    from admin_api.settings import DatabaseSettings
+    from admin_api.store.database import open_engine, transactions
+    from servicekit.settings import load
 
     async def run() -> T:
         dsn = load(DatabaseSettings).database_url.get_secret_value()
@@ -109,6 +113,8 @@ def cell(value: Any) -> str:
 @contextmanager
 def progress(task: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """A bar on standard error while something long runs, on a terminal only; `advance(n)` moves it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -123,6 +129,14 @@ def progress(task: str, total: int | None = None) -> Iterator[Callable[[int], No
 
 def explain(error: Exception) -> Failure:
     """What to tell the operator; no text of a driver that could hold a password or a row."""
+    import asyncpg
+    from aiokafka.errors import KafkaError
+    from sqlalchemy.exc import DBAPIError
+
+    from admin_api.changes import KafkaAway, NotConfirmed
+    from admin_api.store.database import root_of
+    from admin_api.topics import TopicMismatch, TopicRefused
+
     match error:
         case Failure():
             return error
@@ -155,6 +169,10 @@ def keep_output_clean() -> None:
 
 
 def _explain_postgres(error: BaseException) -> Failure:
+    import asyncpg
+
+    from admin_api.store.database import is_away
+
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError():
             reason = "it refuses the user or the password of DATABASE_URL"

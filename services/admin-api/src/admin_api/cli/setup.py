@@ -3,20 +3,21 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from pydantic import SecretStr
 from rich.markup import escape
 
-import directory
-from admin_api.bootstrap import Bootstrapped, Wanted, bootstrap
 from admin_api.cli.frame import AsJson, Failure, console, print_json
 from admin_api.settings import BootstrapSettings, MigrateSettings, TopicsSettings
-from admin_api.store.database import open_engine, transactions
-from admin_api.topics import Report, create_topics
-from contracts import TOPICS
 from servicekit.settings import load
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from admin_api.bootstrap import Bootstrapped, Wanted
+    from admin_api.topics import Report
+    from directory import Role
 
 app = typer.Typer()
 
@@ -27,6 +28,8 @@ def migrate() -> None:
 
     Settings: DATABASE_URL (the owner's), GATEWAY_DB_PASSWORD, PROVISIONER_DB_PASSWORD, ADMIN_DB_PASSWORD.
     """
+    import directory
+
     settings = load(MigrateSettings)
     dsn = settings.database_url.get_secret_value()
     directory.migrate(dsn)
@@ -44,6 +47,9 @@ def topics() -> None:
 
     Settings: KAFKA_BOOTSTRAP, KAFKA_REPLICATION_FACTOR (default 1).
     """
+    from admin_api.topics import create_topics
+    from contracts import TOPICS
+
     settings = load(TopicsSettings)
     report = asyncio.run(create_topics(settings.kafka(), TOPICS, settings.kafka_replication_factor))
     _print_topics(report)
@@ -65,6 +71,8 @@ def bootstrap_command(
 
     The token is printed when it is issued, and never again. Settings: DATABASE_URL (the owner's), TOKEN_PEPPER.
     """
+    from admin_api.bootstrap import Wanted
+
     settings = load(BootstrapSettings)
     password = _read_password(password_file)
     wanted = Wanted(organization, email, password, provider_id, plan, rotate_token)
@@ -72,11 +80,13 @@ def bootstrap_command(
     _print_json(done) if as_json else _print_bootstrapped(done)
 
 
-def _role_passwords(settings: MigrateSettings) -> list[tuple[directory.Role, SecretStr | None]]:
+def _role_passwords(settings: MigrateSettings) -> "list[tuple[Role, SecretStr | None]]":
+    from directory import Role
+
     return [
-        (directory.Role.GATEWAY, settings.gateway_db_password),
-        (directory.Role.PROVISIONER, settings.provisioner_db_password),
-        (directory.Role.ADMIN, settings.admin_db_password),
+        (Role.GATEWAY, settings.gateway_db_password),
+        (Role.PROVISIONER, settings.provisioner_db_password),
+        (Role.ADMIN, settings.admin_db_password),
     ]
 
 
@@ -89,13 +99,16 @@ def _read_password(path: Path) -> str:
         raise Failure(f"the password file {path} is not UTF-8 text", 2) from error
 
 
-async def _bootstrap(settings: BootstrapSettings, wanted: Wanted) -> Bootstrapped:
+async def _bootstrap(settings: BootstrapSettings, wanted: "Wanted") -> "Bootstrapped":
+    from admin_api.bootstrap import bootstrap
+    from admin_api.store.database import open_engine, transactions
+
     dsn = settings.database_url.get_secret_value()
     async with open_engine(dsn, pool_size=1) as engine, transactions(engine)() as db:
         return await bootstrap(db, wanted, settings.pepper(), datetime.now(UTC))
 
 
-def _print_topics(report: Report) -> None:
+def _print_topics(report: "Report") -> None:
     for name in report.created:
         console.print(f"Created [bold]{name}[/bold].")
     for name in report.existing:
@@ -104,7 +117,7 @@ def _print_topics(report: Report) -> None:
         console.print(f"[yellow]Left as it is:[/yellow] {deviation}")
 
 
-def _print_json(done: Bootstrapped) -> None:
+def _print_json(done: "Bootstrapped") -> None:
     print_json(
         {
             "organizationId": done.organization_id,
@@ -115,7 +128,7 @@ def _print_json(done: Bootstrapped) -> None:
     )
 
 
-def _print_bootstrapped(done: Bootstrapped) -> None:
+def _print_bootstrapped(done: "Bootstrapped") -> None:
     rows = {
         "organization": str(done.organization_id),
         "admin": done.admin_email,
