@@ -46,7 +46,9 @@ def of_connection(
     if stats.guard_tripped_at and now - stats.guard_tripped_at < GUARD_NOTICE:
         found.append(Notice(code="guard_tripped", message="many users were deactivated within an hour"))
     if open_holds:
-        found.append(Notice(code="held", message=f"{open_holds} deactivations wait for an admin"))
+        waiting = "deactivation waits" if open_holds == 1 else "deactivations wait"
+        found.append(Notice(code="held", message=f"{open_holds} {waiting} for an admin"))
     if link_requests:
-        found.append(Notice(code="link_requests", message=f"{link_requests} accounts wait to be linked"))
+        waiting = "account waits" if link_requests == 1 else "accounts wait"
+        found.append(Notice(code="link_requests", message=f"{link_requests} {waiting} to be linked"))
     return found
