@@ -1,16 +1,18 @@
-"""Bringing a database to the newest revision."""
+"""Bringing a database to the newest revision; Alembic is imported when that is wanted, which it seldom is."""
 
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.pool import NullPool
 
 from directory.engine import create_engine
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -32,8 +34,10 @@ def migrate(dsn: str) -> None:
         thread.submit(lambda: asyncio.run(_migrate(dsn))).result()
 
 
-def configuration() -> Config:
+def configuration() -> "Config":
     """Alembic's configuration, without a file."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     return config
@@ -49,6 +53,8 @@ async def _migrate(dsn: str) -> None:
 
 
 def _upgrade(db: Connection) -> None:
+    from alembic import command
+
     # The lock is the session's: it outlives the commit of the revision and ends with the connection.
     db.execute(text(f"SET lock_timeout = '{TURN_TIMEOUT}'"))
     db.execute(text("SELECT pg_advisory_lock(hashtext('directory.migrate'))"))
