@@ -1,10 +1,12 @@
 """A roll-out under load: every process is replaced in its turn, and no request fails (P13).
 
-Two gateways and two provisioners beside those of the stack; LONG says how often (e2e.fleet.rounds).
+Two of a service beside those of the stack; LONG says how often (e2e.fleet.rounds).
 """
 
+import asyncio
 import random
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +14,7 @@ from e2e import load as loads
 from e2e.admin import another_organization
 from e2e.fleet import balanced, copies, rounds
 from e2e.scim import Scim
-from e2e.stack import Stack
+from e2e.stack import Stack, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
@@ -44,3 +46,36 @@ async def test_p13_a_rolling_restart_of_gateways_and_provisioners_fails_no_reque
 
     assert balancer.failures == []
     assert load.repeated == 0
+
+
+async def test_p13_a_rolling_restart_of_admin_api_fails_no_request(chaos_stack: Stack):
+    await chaos_stack.is_whole()
+    done, ending = 0, asyncio.Event()
+    async with (
+        another_organization(chaos_stack) as organization,
+        copies(chaos_stack, "admin-api", 2) as processes,
+        balanced(processes, chaos_stack.admin_url) as (http, balancer),
+    ):
+        admin = replace(organization.admin, http=http)
+
+        async def work() -> None:
+            nonlocal done
+            while not ending.is_set():
+                role = {"name": f"Role {uuid.uuid4()}", "permissions": []}
+                made = await admin.request("POST", "/api/v1/admin/roles", role)
+                assert made.status_code == 201, made.text
+                gone = await admin.request("DELETE", f"/api/v1/admin/roles/{made.json()['id']}")
+                assert gone.status_code == 204, gone.text
+                done += 1
+
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(8):
+                clients.create_task(work())
+            for process in processes * rounds():
+                await until(lambda enough=done + WRITES_BETWEEN: done >= enough, "writes", 90)
+                await process.restart()
+            await until(lambda enough=done + WRITES_BETWEEN: done >= enough, "writes", 90)
+            ending.set()
+        print(f"{rounds()} rounds, {balancer.requests} requests")
+
+    assert balancer.failures == []

@@ -19,7 +19,8 @@ HOST = "127.0.0.1"
 READY_DEADLINE = 90.0  # seconds
 END_DEADLINE = 40.0  # seconds; above the time that a service lets requests in flight end
 LOOK_INTERVAL = 0.05  # seconds between two looks at the readiness
-NOTICE = 1.0  # seconds that a gateway which is told to end goes on accepting, so that balancers notice
+NOTICE = 1.0  # seconds that a service which is told to end goes on accepting, so that balancers notice
+PREFIXES = {"gateway": "GATEWAY", "provisioner": "HEALTH", "admin-api": "ADMIN"}  # of the names of its settings
 
 
 class Copy:
@@ -35,8 +36,8 @@ class Copy:
             for variable in process.joinpath("environ").read_bytes().decode().split("\0")
             if "=" in variable
         )
-        port = "GATEWAY_PORT" if part == "gateway" else "HEALTH_PORT"
-        own = {port: str(self.port), "METRICS_PORT": "0", "GATEWAY_DRAIN_SECONDS": str(NOTICE)}
+        notice = {f"{PREFIXES[part]}_DRAIN_SECONDS": str(NOTICE)}
+        own = {f"{PREFIXES[part]}_PORT": str(self.port), "METRICS_PORT": "0", **notice}
         self._environment = like | own
         self._log = (stack.logs or Path("/tmp")) / f"{part}-{self.port}.log"
         self._process: asyncio.subprocess.Process | None = None

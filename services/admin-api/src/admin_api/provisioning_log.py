@@ -81,6 +81,10 @@ class LogEntry(Shape):
     request: Request | None
     events: list[Happened]
     effects: dict[str, Any] | None
+    similar: Annotated[
+        int | None,
+        Field(description="Set when the request was refused before it became a change: how many more were, untold."),
+    ]
 
 
 class LogPage(Shape):
@@ -171,6 +175,7 @@ def entry_of(row: AnyRow, events: Sequence[Event]) -> LogEntry:
             "scim_type": outcome.scim_type,
             "detail": outcome.detail,
             "dry_run": bool(outcome.dry_run),
+            "similar": outcome.similar,
             "effects": outcome.effects.model_dump(mode="json") if outcome.effects else None,
             "events": [Happened.model_validate(event) for event in events],
         }
