@@ -45,6 +45,16 @@ async def test_pages_are_accessible_in_light_and_dark_wide_and_narrow(page: Page
     await check_accessibility(page)
 
 
+async def test_every_entry_of_the_menu_leads_to_its_page(page: Page) -> None:
+    menu = page.get_by_role("navigation", name="Console", exact=True)
+    names = await menu.get_by_role("link").all_inner_texts()
+    assert len(names) == 9
+    for name in names:
+        await menu.get_by_role("link", name=name).click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text(name)
+        await expect(menu.locator("[aria-current=page]")).to_have_text(name)
+
+
 async def test_empty_pages_say_what_to_do_next(visitor: Page, stack: Stack) -> None:
     async with another_organization(stack) as organization:
         await sign_in(visitor, organization.admin.email, organization.admin.password, "/admin/scim/activity")
@@ -275,4 +285,5 @@ async def test_what_does_not_exist_is_a_page_that_says_so(page: Page, complaints
     await page.goto(path)
 
     await expect(page.get_by_role("heading", level=1)).to_have_text("Nothing here")
+    await expect(page.get_by_role("link", name="Activity")).to_be_visible()
     await check_accessibility(page)

@@ -1,6 +1,7 @@
 """What goes out: every refusal as `{error, message, requestId}` (design section 6), or as a page of the console."""
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from admin_api.console.frame import error_page
-from admin_api.console.session import sign_in_page
+from admin_api.console.session import find_principal, sign_in_page
 from admin_api.errors import ApiError, MethodNotAllowed, NotFound, Unauthenticated, Validation
 
 REQUEST_ID = "admin_api.request_id"  # scope key
@@ -56,6 +57,10 @@ async def answer_api_error(request: Request, error: Exception) -> Response:
     """Refusals are normal: one line without a traceback."""
     assert isinstance(error, ApiError)
     structlog.contextvars.bind_contextvars(refused=error.code)
+    if isinstance(error, NotFound) and request.method == "GET" and wants_page(request):
+        # Nobody was asked for at a path that does not exist; the page has its menu for who is signed in.
+        with suppress(ApiError):
+            await find_principal(request, request.app.state.service)
     return refusal(request, error, request.scope[REQUEST_ID])
 
 

@@ -253,6 +253,8 @@ def _effect(event: Happened, names: Mapping[UUID, str]) -> Effect:
     data = dict(event.data or {})
     data.pop("userId", None)  # whom the entry is about
     before, after = data.pop("before", None), data.pop("after", None)
+    if event.type in _ACTIVE:  # which says it all
+        before, after = {"active": not _ACTIVE[event.type]}, {"active": _ACTIVE[event.type]}
     members = [(name.capitalize(), [_called(id, names) for id in data.pop(name, ())]) for name in _MEMBERS]
     roles = [(name.capitalize(), [_source(each, names) for each in data.pop(name, ())]) for name in _ROLES]
     moves = [(title, whom) for title, whom in (*members, *roles) if whom]
@@ -270,6 +272,7 @@ def _source(source: Mapping[str, Any], names: Mapping[UUID, str]) -> str:
     return f"{role}, through the group {_called(source['groupId'], names)}" if source.get("groupId") else role
 
 
+_ACTIVE: dict[str, bool] = {EventType.ACTIVATED: True, EventType.DEACTIVATED: False}
 _TITLES: dict[str, str] = {
     EventType.CREATED: "{} created",
     EventType.REPLACED: "{} replaced",
