@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -156,7 +156,7 @@ def measure(generator: Path, system: System, scenario: Scenario, options: argpar
 
 def run(options: argparse.Namespace) -> bool:
     """Measure everything; whether every target was met."""
-    generator = built_generator()
+    generator, before = built_generator(), os.getloadavg()
     (WORK / "rows.jsonl").unlink(missing_ok=True)
     for state in WORK.glob("state-*.json"):
         state.unlink()
@@ -174,23 +174,30 @@ def run(options: argparse.Namespace) -> bool:
                     seed = options.users if scenario not in GROUPS else system.group_size + 200
                     measure(generator, system, scenario, options, seed=seed)
     rows = [json.loads(line) for line in (WORK / "rows.jsonl").read_text().splitlines()]
+    print(
+        f"{options.users:,} users seeded, {options.rounds} rounds of {options.duration} each, {os.cpu_count()} cores;"
+    )
+    print(f"load average of the last minute {before[0]:.1f} at the start, {os.getloadavg()[0]:.1f} at the end.\n")
     return report(rows)
 
 
 def report(rows: list[dict[str, Any]]) -> bool:
-    """The table of medians, and the targets beside it."""
-    print(f"load average at the end: {' '.join(map(str, os.getloadavg()))}\n")
+    """Print the table of medians, and the targets beside it, as docs/performance.md has them."""
     print("| scenario | workers | system | requests/s | p50 ms | p99 ms | server CPU ms | database CPU ms | failures |")
     print("|---|---|---|---|---|---|---|---|---|")
     medians = summed(rows)
     for (name, workers, label), row in medians.items():
         print(
             f"| {name} | {workers} | {label} | {row['RPS']:.0f} | {row['P50']:.2f} | {row['P99']:.1f}"
-            f" | {row['CPU']:.2f} | {row['DBCPU']:.2f} | {row['fails'] or ''} |"
+            f" | {row['CPU']:.2f} | {row['DBCPU']:.2f} | {told(row['fails'])} |"
         )
     print("\n| target | ours / theirs | must be |\n|---|---|---|")
     met = [judge(medians, *target) for target in TARGETS]
     return all(met)
+
+
+def told(fails: dict[str, int]) -> str:
+    return ", ".join(f"{what} ({count})" for what, count in fails.items()) or "none"
 
 
 def summed(rows: list[dict[str, Any]]) -> dict[tuple[str, int, str], dict[str, Any]]:
@@ -214,7 +221,7 @@ def summed(rows: list[dict[str, Any]]) -> dict[tuple[str, int, str], dict[str, A
                 found[name, workers, label].append({**row, **cpu})
     return {
         key: {column: median(row[column] for row in found[key]) for column in ("RPS", "P50", "P99", "CPU", "DBCPU")}
-        | {"fails": {what: n for row in found[key] for what, n in (row["Fails"] or {}).items()}}
+        | {"fails": dict(sum((Counter(row["Fails"] or {}) for row in found[key]), Counter()))}
         for key in sorted(found, key=lambda key: (*key[:2], key[2] != OURS, key[2]))
     }
 
