@@ -137,10 +137,10 @@ async def ask_confirm(request: Request, id: UUID, principal: PageAdmin, service:
         "confirm.html",
         title=f"Confirm {groups} called {mapping.scim_group_name}?",
         text=[
-            f"{groups} came to this name after it was mapped to the protected role {mapping.role_name}; "
-            "their members do not have the role.",
-            f"Once they are confirmed, whoever is put into one of them has {mapping.role_name}. "
-            "Members that are there get it when the mappings are applied.",
+            f"{groups} came to this name after it was mapped to the protected role {mapping.role_name}. "
+            "A group that was renamed to it, or took another's place, does not give the role until it is confirmed.",
+            f"Once confirmed, whoever is put into one of them has {mapping.role_name}. "
+            "Members who are there get it when the mappings are re-applied.",
         ],
         action=f"{HERE}/{id}/confirm",
         label=f"Confirm {groups}",
