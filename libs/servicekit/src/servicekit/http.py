@@ -72,7 +72,7 @@ async def serve(
         interface=Interfaces.ASGI,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT, max_buffer_size=HEADER_BUFFER),
         websockets=False,
-        backlog=1024,
+        backlog=MAX_SOCKETS,  # a queue that is full costs a newcomer a second or three: its SYN is dropped
         backpressure=allow_sockets(MAX_SOCKETS),
         log_enabled=False,
     )
