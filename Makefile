@@ -3,7 +3,7 @@
 # What deploys: see deploy/.
 DEPLOY := .venv/.deploy
 .PHONY: images sbom manifests test-compose test-containers test-k8s audit drill
-.PHONY: help asyncapi run clean-run demo test threats conformance fuzz chaos overload simulate bench bench-peers bench-scim lint format env broken
+.PHONY: help asyncapi run clean-run demo test screenshots threats conformance fuzz chaos overload simulate bench bench-peers bench-scim lint format env broken
 BIN := .venv/bin
 LOCKED := requirements/dev.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml devstack/pyproject.toml tests-e2e/pyproject.toml simulators/pyproject.toml chaos/pyproject.toml)
 # An interpreter that was removed leaves an environment behind that looks complete.
@@ -26,6 +26,9 @@ test: .venv/.complete ## run all tests; ARGS="libs/scim -k filter" runs some, LO
 
 threats: .venv/.complete ## print the rows of the threat model with their tests; fails when one has none
 	@$(BIN)/python scripts/threats
+
+screenshots: .venv/.complete ## take the screenshots of docs/screenshots/ again, from a console with made-up people
+	@$(BIN)/python scripts/screenshots
 
 conformance: .venv/.complete ## play the identity providers' cases against a server: URL=... TOKEN=... [ARGS=...]
 	@$(BIN)/python -m e2e.conformance --url "$(URL)" --token "$(TOKEN)" $(ARGS)

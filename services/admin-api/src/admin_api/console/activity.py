@@ -171,6 +171,8 @@ def explain(entry: LogEntry) -> str:
     """Why it came out as it did, in a sentence."""
     if entry.dry_run:
         return "This was a preview: nothing was changed."
+    if entry.similar is not None:
+        return f"It was refused before it became a change: {_reason(entry)}{_more(entry.similar)}"
     if entry.detail:
         return frame.sentence(entry.detail)
     if entry.status >= 400:
@@ -178,6 +180,14 @@ def explain(entry: LogEntry) -> str:
     if not entry.events:
         return "It was accepted; everything was as asked for already, so nothing changed."
     return "It was accepted and applied."
+
+
+def _reason(entry: LogEntry) -> str:
+    return frame.sentence(entry.detail or f"status {entry.status}")
+
+
+def _more(similar: int) -> str:
+    return f" {frame.count(similar, 'other')} of this connection went untold before it." if similar else ""
 
 
 _DONE = {"create": "Create", "replace": "Replace", "patch": "Change", "delete": "Delete"}
