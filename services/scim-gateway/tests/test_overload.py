@@ -7,15 +7,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
+from starlette.requests import Request
 
 from contracts import CHANGE_ID_HEADER, OUTCOMES, Change, Outcome
 from gateway_stand import (
     BASE,
+    PEPPER,
     Directory,
     Running,
     Script,
@@ -30,6 +34,8 @@ from gateway_stand import (
     user,
 )
 from scim_gateway import auth
+from scim_gateway.auth import Authenticator
+from scim_gateway.store import tokens
 from servicekit.kafka import open_producer
 
 SLOTS, RESERVED = 128, 16  # of a connection, by default
@@ -287,3 +293,26 @@ async def test_t51_100_requests_at_any_time_are_all_served(gateway, topics, scri
 
     assert statuses == {201}
     assert await changes_in_topic(topics) == before + 400
+
+
+async def test_p14_who_floods_stays_recognized_and_is_looked_up_seldom(tenant, monkeypatch):
+    """Its token is asked for before the time is over for which the last answer is believed."""
+    credential, found, find = f"Bearer {tenant.token}".encode(), 0, tokens.find
+
+    async def counted(pool: asyncpg.Pool, digest: bytes) -> Any:
+        nonlocal found
+        found += 1
+        return await find(pool, digest)
+
+    monkeypatch.setattr(tokens, "find", counted)
+    monkeypatch.setattr(auth, "CACHE_SECONDS", 4.0)
+    authenticator = Authenticator(tenant.directory.owner, PEPPER.encode())
+    request = Request({"type": "http", "headers": [(b"authorization", credential)], "client": ("127.0.0.1", 1)})
+    await authenticator.connection_of(request, None)
+    asked = 0
+    while found < 2:
+        assert authenticator.recognized(credential) is not None
+        asked += 1
+        await asyncio.sleep(0.01)
+
+    assert asked > 10

@@ -115,11 +115,17 @@ class Authenticator:
 
     def recognized(self, credential: bytes) -> Connection | None:
         """The connection for which the Authorization header `credential` may write, when that was asked within the last
-        CACHE_SECONDS and depends on nothing else; else None, which says nothing about the token."""
+        CACHE_SECONDS and depends on nothing else; else None, which says nothing about the token.
+
+        Whoever is recognized all the time stays so: it is asked again before the time is over.
+        """
         match = _HEADER.fullmatch(credential.decode("latin-1"))
-        known = self._known.get(bearer.digest(self._pepper, SCIM_TOKEN, match[1])) if match else None
-        if known is None or known.asked_at + CACHE_SECONDS <= time.monotonic():
+        digest = bearer.digest(self._pepper, SCIM_TOKEN, match[1]) if match else _ABSENT
+        known, now = self._known.get(digest), time.monotonic()
+        if known is None or known.asked_at + CACHE_SECONDS <= now:
             return None
+        if known.asked_at + CACHE_SECONDS / 2 <= now:
+            self._asked(digest).add_done_callback(_overlook)
         row = known.row
         needed = Scope.PREVIEW if known.connection.is_preview else Scope.WRITE
         is_good = _is_live(row) and row.plan == "enterprise" and not row.allowed_networks and needed in row.scopes
@@ -134,7 +140,7 @@ class Authenticator:
             # A token that was good a while ago is no guess, whoever else sends from the same address.
             if known is None and digest not in self._asking:
                 self._refuse_guessing(address)
-            known = await self._ask_once(digest)
+            known = await asyncio.shield(self._asked(digest))
         # The index found the row; comparing again costs nothing and never depends on how the index compares.
         if not hmac.compare_digest(known.row.digest if known else _ABSENT, digest) or known is None:
             self._guesses.spend(_household(address))
@@ -153,18 +159,18 @@ class Authenticator:
             )
         self._requests.spend(connection.id)
 
-    async def _ask_once(self, digest: bytes) -> _Known | None:
+    def _asked(self, digest: bytes) -> asyncio.Task[_Known | None]:
         """One SELECT for all requests that wait for the same token."""
         task = self._asking.get(digest)
         if task is None:
             task = self._asking[digest] = asyncio.create_task(self._ask(digest))
             task.add_done_callback(lambda _: self._asking.pop(digest, None))
-        return await asyncio.shield(task)
+        return task
 
     async def _ask(self, digest: bytes) -> _Known | None:
         asked_at = time.monotonic()
-        self._known.pop(digest, None)
         row = await tokens.find(self._pool, digest)
+        self._known.pop(digest, None)
         if row is None:
             return None
         known = _Known(row, _connection(row), asked_at)
@@ -172,6 +178,12 @@ class Authenticator:
             self._known.pop(next(iter(self._known)))
         self._known[digest] = known
         return known
+
+
+def _overlook(task: asyncio.Task[_Known | None]) -> None:
+    """Whoever waits for the answer is told why there is none; the request that caused it has gone on."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def authenticate(request: Request, scope: Scope | None = None) -> Connection:
