@@ -176,10 +176,15 @@ class Turn:
         self._door = load.door(tenant, self._gateway)
         self._is_last = gateway is not None
 
+    @property
+    def _is_missing(self) -> bool:
+        """Whether the end was called before it was created."""
+        return self._resource.kind != "names" and not self._resource.scim_id
+
     async def take(self) -> None:
         """A write, or a read."""
-        if self._resource.kind != "names" and not self._resource.scim_id:
-            return  # the end was called before it was created
+        if self._is_missing:
+            return
         if self._dice.random() < 0.4:
             await self.look()
         else:
@@ -187,13 +192,15 @@ class Turn:
 
     async def look(self) -> None:
         """Read the resource; all of it, at the last look."""
+        if self._is_missing:
+            return
         if self._resource.kind == "names":
             names = self._resource.others if self._is_last else [self._dice.choice(self._resource.others)]
             for name in names:
                 await self._read("find", name, "/Users", self._holder, filter=f'userName eq "{name}"')
         elif self._resource.kind == "members":
             await self._read("read", None, f"/Groups/{self._resource.scim_id}", members_of)
-        elif self._resource.scim_id:
+        else:
             kind = self._resource.kind
             await self._read("read", None, f"/Users/{self._resource.scim_id}", lambda found: found.get(kind))
 
