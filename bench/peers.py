@@ -235,7 +235,7 @@ def judge(medians: dict[tuple[str, int, str], dict[str, Any]], name: str, worker
     ours, theirs = medians.get((name, workers, OURS)), medians.get((name, workers, peer))
     if not ours or not theirs:
         return True  # not asked for
-    what = f"{name}, {workers} workers, {'requests/s' if column == 'RPS' else 'p50'}, {peer}"
+    what = f"{name} x {workers}, {'requests/s' if column == 'RPS' else 'p50'}, {peer}"
     if not ours["RPS"] or not theirs["RPS"]:
         print(f"| {what} | not measured | | |")
         return False
