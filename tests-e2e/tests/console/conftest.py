@@ -31,6 +31,13 @@ async def tenant(stack: Stack) -> AsyncIterator[Organization]:
         yield organization
 
 
+@session_fixture
+async def org(stack: Stack) -> AsyncIterator[Organization]:
+    """Another one, in which tests make connections, people, roles and mappings as they like."""
+    async with another_organization(stack) as organization:
+        yield organization
+
+
 @pytest.fixture
 def complaints(stack: Stack) -> Complaints:
     """What the browser reports in this test; nothing, unless the test expects it."""

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import asyncpg
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from e2e.admin import Organization, another_organization
+from e2e.admin import Organization
 from e2e.browser import Complaints, opened, sign_in
 from e2e.scim import CORE_GROUP, new_name, patch, user
 from e2e.stack import Stack, until
@@ -21,14 +20,12 @@ MAPPINGS = "/admin/scim/mappings"
 USERS = "/admin/users"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def org(stack: Stack) -> AsyncIterator[Organization]:
-    """An organization with the roles Reader and Writer."""
-    async with another_organization(stack) as organization:
-        for name in ("Reader", "Writer"):
-            role = {"name": name, "permissions": [f"{name.lower()}:all"]}
-            assert (await organization.admin.request("POST", "/api/v1/admin/roles", role)).status_code == 201
-        yield organization
+@pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
+async def roles(org: Organization) -> None:
+    """The roles Reader and Writer."""
+    for name in ("Reader", "Writer"):
+        role = {"name": name, "permissions": [f"{name.lower()}:all"]}
+        assert (await org.admin.request("POST", "/api/v1/admin/roles", role)).status_code == 201
 
 
 @pytest_asyncio.fixture(loop_scope="session")

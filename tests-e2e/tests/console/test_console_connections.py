@@ -1,25 +1,18 @@
 """Connections, their tokens, settings and held deactivations, in a real browser against the running stack."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from e2e.admin import Organization, another_organization
+from e2e.admin import Organization
 from e2e.browser import Complaints, sign_in
 from e2e.scim import Scim, patch, user
-from e2e.stack import Stack
+from e2e.stack import Stack, until
 
 CONNECTIONS = "/admin/scim/connections"
 OFF = {"op": "replace", "path": "active", "value": False}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def org(stack: Stack) -> AsyncIterator[Organization]:
-    async with another_organization(stack) as organization:
-        yield organization
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -106,7 +99,9 @@ async def test_t44_a_token_is_issued_rotated_changed_and_revoked(
     """T44."""
     complaints.expected.append("status of 409")
     page = admin_page
-    await page.get_by_role("link", name="okta").click()
+    _, scim = await connected(org, "keys")
+    await page.reload()
+    await page.get_by_role("link", name="keys").click()
     await page.get_by_role("link", name="New token").click()
     await page.get_by_label("Label").fill("second")
     soon = datetime.now(UTC) + timedelta(days=5)
@@ -134,13 +129,13 @@ async def test_t44_a_token_is_issued_rotated_changed_and_revoked(
     await told(page, "is revoked")
     await expect(page.get_by_role("row", name="renamed")).to_contain_text("revoked")
 
-    await page.get_by_role("link", name=f"Rotate the token ending in {org.scim.token[-4:]}").click()
+    await page.get_by_role("link", name=f"Rotate the token ending in {scim.token[-4:]}").click()
     await page.get_by_label("The old token").select_option("3600")
     await page.get_by_role("button", name="Rotate token").click()
     third = await page.locator("#token").inner_text()
-    assert (await serves(org, third), await serves(org, org.scim.token)) == (200, 200)
+    assert (await serves(org, third), await serves(org, scim.token)) == (200, 200)
     await page.get_by_role("link", name="Done, show the connection").click()
-    old = page.get_by_role("row", name=f"…{org.scim.token[-4:]}")
+    old = page.get_by_role("row", name=f"…{scim.token[-4:]}")
     await expect(old).to_contain_text(re.compile(r"in 59 min|in 1 h"))
 
 
@@ -149,7 +144,8 @@ async def test_settings_are_saved_and_what_is_wrong_is_told_beside_its_field(
 ) -> None:
     complaints.expected.append("status of 400")
     page = admin_page
-    await page.goto(f"{CONNECTIONS}/{org.connection_id}")
+    connection_id, _ = await connected(org, "set")
+    await page.goto(f"{CONNECTIONS}/{connection_id}")
     await page.get_by_label("Allowed networks").fill("127.0.0.0/8\nnowhere")
     await page.get_by_label("Append only").check()
     await page.get_by_role("button", name="Save settings").click()
@@ -167,7 +163,7 @@ async def test_settings_are_saved_and_what_is_wrong_is_told_beside_its_field(
     await page.get_by_role("button", name="Save settings").click()
 
     await told(page, "The settings are saved")
-    view = (await org.admin.request("GET", f"/api/v1/admin/scim/connections/{org.connection_id}")).json()
+    view = (await org.admin.request("GET", f"/api/v1/admin/scim/connections/{connection_id}")).json()
     assert view["allowedNetworks"] == ["127.0.0.0/8", "2001:db8::/32"]
     assert (view["groupPatchAnswer"], view["linkExistingAccounts"], view["appendOnly"]) == ("none", True, False)
     guard = view["guard"]
@@ -230,7 +226,11 @@ async def test_a_deletion_says_what_goes_and_accounts_stay(admin_page: Page, org
 
     await told(page, "Connection short-lived is deleted. Its accounts stay.")
     await expect(page.get_by_role("row", name="short-lived")).to_have_count(0)
-    assert await serves(org, scim.token) == 401
+
+    async def is_locked_out() -> bool:
+        return await serves(org, scim.token) == 401
+
+    await until(is_locked_out, "the deleted connection's token to be refused, two seconds later at the latest", 10)
     await page.goto("/admin/users")
     await expect(page.get_by_role("row", name=created["userName"])).to_be_visible()
 

@@ -7,10 +7,9 @@ import asyncpg
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from e2e.admin import Organization, another_organization
+from e2e.admin import Organization
 from e2e.browser import check_accessibility, sign_in
 from e2e.scim import CORE_GROUP, new_name, patch, user
-from e2e.stack import Stack
 
 # Would load, run, leave an attribute, a <textarea>, an <option> or a template, if it were anything but text.
 HOSTILE = "\"'></textarea></option><img src=x onerror=alert(1)>{{ 7 * 7 }}<b hx-get=/ hx-trigger=load>"
@@ -18,64 +17,58 @@ OFF = {"op": "replace", "path": "active", "value": False}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def pages(stack: Stack, db: asyncpg.Connection) -> AsyncIterator[tuple[Organization, list[str]]]:
-    """An organization in which everything that people or identity providers name has the hostile name, and the
-    addresses of its pages."""
-    async with another_organization(stack) as org:
-        ask, scim = org.admin.request, org.scim
-        connection = f"/admin/scim/connections/{org.connection_id}"
-        guard = {"users": 1, "percent": 1, "holds": True}
-        await ask("PATCH", f"/api/v1/admin/scim/connections/{org.connection_id}", {"guard": guard})
-        name = {"givenName": HOSTILE, "familyName": HOSTILE}
-        made = [await scim.create(user(displayName=HOSTILE, name=name, externalId=HOSTILE + n)) for n in "abc"]
-        members = [{"value": each["id"]} for each in made]
-        group = {"schemas": [CORE_GROUP], "displayName": HOSTILE, "members": members}
-        role = (await ask("POST", "/api/v1/admin/roles", {"name": HOSTILE, "permissions": [HOSTILE]})).json()
-        mapping = {"scimGroupName": HOSTILE, "roleName": HOSTILE}
-        mapped = (await ask("POST", "/api/v1/admin/scim/group-mappings", mapping)).json()
-        for body in (group, {**group, "displayName": f"{HOSTILE} unmapped"}):
-            assert (await scim.request("POST", "/Groups", body)).status_code == 201
-        for each in made:
-            await scim.request("PATCH", f"/Users/{each['id']}", patch(OFF))
-        token = (
-            await ask("POST", f"{connection.replace('/admin', '/api/v1/admin')}/tokens", {"label": HOSTILE})
-        ).json()
-        email = new_name()
-        await ask("POST", "/api/v1/admin/users", {"email": email, "displayName": HOSTILE})
-        assert (await scim.request("POST", "/Users", user(email))).status_code == 409
-        [wish] = (await ask("GET", "/api/v1/admin/scim/link-requests")).json()["linkRequests"]
-        [account] = (await ask("GET", "/api/v1/admin/users", params={"search": made[2]["userName"]})).json()["users"]
-        record = uuid.uuid4()
-        await db.execute(
-            """
-            INSERT INTO quarantine (id, topic, partition, record_offset, value, organization_id, error, created_at)
-            VALUES ($1, 'tests', 0, $2, 'no change', $3, $4, now())
-            """,
-            *(record, record.int % 2**40, uuid.UUID(org.id), HOSTILE),
-        )
-        yield (
-            org,
-            [
-                "/admin/scim/connections",
-                "/admin/scim/connections/new?preset=entra",
-                connection,
-                f"{connection}/holds",
-                f"{connection}/tokens/{token['id']}",
-                "/admin/scim/mappings",
-                "/admin/scim/mappings/new",
-                f"/admin/scim/mappings/{mapped['id']}/delete",
-                "/admin/scim/link-requests",
-                f"/admin/scim/link-requests/{wish['id']}/approve",
-                "/admin/scim/quarantine",
-                f"/admin/scim/quarantine/{record}",
-                "/admin/roles",
-                f"/admin/roles/{role['id']}",
-                "/admin/users",
-                f"/admin/users/{account['id']}",
-                "/admin/users/access-report",
-            ],
-        )
-        await db.execute("DELETE FROM quarantine WHERE id = $1", record)
+async def paths(org: Organization, db: asyncpg.Connection) -> AsyncIterator[list[str]]:
+    """The addresses of pages that show the hostile name, which everything has that people or providers can name."""
+    ask, scim = org.admin.request, org.scim
+    connection = f"/admin/scim/connections/{org.connection_id}"
+    guard = {"users": 1, "percent": 1, "holds": True}
+    await ask("PATCH", f"/api/v1/admin/scim/connections/{org.connection_id}", {"guard": guard})
+    name = {"givenName": HOSTILE, "familyName": HOSTILE}
+    made = [await scim.create(user(displayName=HOSTILE, name=name, externalId=HOSTILE + n)) for n in "abc"]
+    members = [{"value": each["id"]} for each in made]
+    group = {"schemas": [CORE_GROUP], "displayName": HOSTILE, "members": members}
+    role = (await ask("POST", "/api/v1/admin/roles", {"name": HOSTILE, "permissions": [HOSTILE]})).json()
+    mapping = {"scimGroupName": HOSTILE, "roleName": HOSTILE}
+    mapped = (await ask("POST", "/api/v1/admin/scim/group-mappings", mapping)).json()
+    for body in (group, {**group, "displayName": f"{HOSTILE} unmapped"}):
+        assert (await scim.request("POST", "/Groups", body)).status_code == 201
+    for each in made:
+        await scim.request("PATCH", f"/Users/{each['id']}", patch(OFF))
+    token = (await ask("POST", f"{connection.replace('/admin', '/api/v1/admin')}/tokens", {"label": HOSTILE})).json()
+    email = new_name()
+    await ask("POST", "/api/v1/admin/users", {"email": email, "displayName": HOSTILE})
+    assert (await scim.request("POST", "/Users", user(email))).status_code == 409
+    wishes = (await ask("GET", "/api/v1/admin/scim/link-requests")).json()["linkRequests"]
+    wish = next(each for each in wishes if each["accountEmail"] == email)
+    [account] = (await ask("GET", "/api/v1/admin/users", params={"search": made[2]["userName"]})).json()["users"]
+    record = uuid.uuid4()
+    await db.execute(
+        """
+        INSERT INTO quarantine (id, topic, partition, record_offset, value, organization_id, error, created_at)
+        VALUES ($1, 'tests', 0, $2, 'no change', $3, $4, now())
+        """,
+        *(record, record.int % 2**40, uuid.UUID(org.id), HOSTILE),
+    )
+    yield [
+        "/admin/scim/connections",
+        "/admin/scim/connections/new?preset=entra",
+        connection,
+        f"{connection}/holds",
+        f"{connection}/tokens/{token['id']}",
+        "/admin/scim/mappings",
+        "/admin/scim/mappings/new",
+        f"/admin/scim/mappings/{mapped['id']}/delete",
+        "/admin/scim/link-requests",
+        f"/admin/scim/link-requests/{wish['id']}/approve",
+        "/admin/scim/quarantine",
+        f"/admin/scim/quarantine/{record}",
+        "/admin/roles",
+        f"/admin/roles/{role['id']}",
+        "/admin/users",
+        f"/admin/users/{account['id']}",
+        "/admin/users/access-report",
+    ]
+    await db.execute("DELETE FROM quarantine WHERE id = $1", record)
 
 
 # What these pages show of the identity provider's names is none of their business.
@@ -83,10 +76,9 @@ PLAIN = ("/connections", "/connections/new?preset=entra")
 
 
 async def test_t52_every_page_shows_hostile_names_as_text_and_is_accessible(
-    visitor: Page, pages: tuple[Organization, list[str]]
+    visitor: Page, org: Organization, paths: list[str]
 ) -> None:
     """T52. What a page complains of, the fixture tells: a policy that was violated, a script's error, another host."""
-    org, paths = pages
     await sign_in(visitor, org.admin.email, org.admin.password, paths[0])
     for path in paths:
         answer = await visitor.goto(path)
@@ -103,9 +95,8 @@ async def test_t52_every_page_shows_hostile_names_as_text_and_is_accessible(
         await check_accessibility(visitor)
 
 
-async def test_t52_what_was_typed_and_told_is_text(visitor: Page, pages: tuple[Organization, list[str]]) -> None:
+async def test_t52_what_was_typed_and_told_is_text(visitor: Page, org: Organization, paths: list[str]) -> None:
     """T52: in a form that is shown again, in a preview, and in a notice."""
-    org, _ = pages
     await sign_in(visitor, org.admin.email, org.admin.password, "/admin/scim/mappings/new")
     await visitor.get_by_label("Group", exact=True).fill(HOSTILE)
     await visitor.get_by_label("Role").select_option(HOSTILE)
