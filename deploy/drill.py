@@ -40,9 +40,16 @@ TABLES = (
     *("organizations", "connections", "tokens", "accounts", "users", "user_tombstones", "links", "connection_stats"),
     *("groups", "memberships", "grants", "roles", "group_mappings", "outcomes", "events", "quarantine"),
 )
-# What says when, not what: the clock of the second application, and the requests by which we notice that all is well.
-CLOCKS = ["applied_at", "last_used_at", "last_success_at", "last_error_at"]
+# What says when a change was applied, and whether that was too late for its client: a replay is later. And what the
+# requests leave behind by which we notice that all is well.
+CLOCKS = ["applied_at", "late_fingerprint", "last_used_at", "last_success_at", "last_error_at"]
 GROWING = ("outcomes",)
+# The members of an outcome's JSON come in any order.
+ROWS = """
+    SELECT (to_jsonb(t) - $1::text[] || CASE WHEN to_jsonb(t) ? 'reply' THEN
+        jsonb_build_object('reply', convert_from((to_jsonb(t)->>'reply')::bytea, 'UTF8')::jsonb) ELSE '{{}}' END)::text
+    FROM {} t
+"""
 
 
 class DrillFailed(Exception):
@@ -188,8 +195,7 @@ async def rows(dsn: str) -> dict[str, set[str]]:
     """Every row of the directory, by table."""
     db = await asyncpg.connect(dsn)
     try:
-        query = "SELECT (to_jsonb(t) - $1::text[])::text FROM {} t"
-        return {table: {row[0] for row in await db.fetch(query.format(table), CLOCKS)} for table in TABLES}
+        return {table: {row[0] for row in await db.fetch(ROWS.format(table), CLOCKS)} for table in TABLES}
     finally:
         await db.close()
 
@@ -199,7 +205,7 @@ def assert_same(before: Mapping[str, set[str]], after: Mapping[str, set[str]]) -
         missing = before[table] - after[table]
         new = set() if table in GROWING else after[table] - before[table]
         if missing or new:
-            shown = [f"- {row[:300]}" for row in sorted(missing)[:3]] + [f"+ {row[:300]}" for row in sorted(new)[:3]]
+            shown = [f"- {row[:1500]}" for row in sorted(missing)[:3]] + [f"+ {row[:1500]}" for row in sorted(new)[:3]]
             raise DrillFailed("\n".join([f"{table}: {len(missing)} rows are missing, {len(new)} are others", *shown]))
 
 

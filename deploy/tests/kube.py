@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,10 +75,27 @@ class Deployed:
         self.stack_file = folder / "stack.json"
         self.logs = folder / "logs"
 
-    def apply(self) -> None:
-        """The overlay from what there is; the Jobs, which cannot be changed, anew."""
+    def deploy(self) -> None:
+        """The overlay, all at once: whoever needs something waits for it."""
+        self._apply()
+        self._done()
+
+    def upgrade(self) -> None:
+        """As docs/runbooks/upgrade.md says: schema and topics, provisioners, the rest."""
         self.cluster("delete", "job", "migrate", "topics", "--ignore-not-found")
-        self.cluster.kubectl("apply", "-k", str(K8S / "overlays" / "local"))
+        self._apply(without=SERVICES)
+        self._done()
+        self._apply(without=("scim-gateway", "admin-api"))
+        self.cluster.rolled_out("provisioner")
+        self._apply()
+        for name in SERVICES:
+            self.cluster.rolled_out(name)
+
+    def _apply(self, without: Sequence[str] = ()) -> None:
+        chosen = ("-l", f"app.kubernetes.io/name notin ({', '.join(without)})") if without else ()
+        self.cluster.kubectl("apply", "-k", str(K8S / "overlays" / "local"), *chosen)
+
+    def _done(self) -> None:
         for job in ("migrate", "topics"):
             self.cluster("wait", "--for=condition=complete", f"job/{job}", "--timeout=380s")
 
@@ -115,7 +132,7 @@ def deployed(cluster: Cluster) -> Iterator[Deployed]:
         system = Deployed(cluster, Path(name))
         system.logs.mkdir()
         try:
-            system.apply()
+            system.deploy()
             for each in SERVICES:
                 cluster.rolled_out(each)
             system.describe()

@@ -127,7 +127,7 @@ async def test_p13_a_deployment_restarts_under_load_without_a_failed_request(sys
 
 async def test_a_migration_rolls_under_load_without_a_failed_request(system: Deployed) -> None:
     async with under_load(system) as load:
-        await asyncio.to_thread(system.apply)
+        await asyncio.to_thread(system.upgrade)
 
     assert load.failed == []
 
