@@ -106,6 +106,7 @@ async def test_live_pages_go_on_after_admin_api_was_restarted(browser: Browser, 
         await chaos_stack.is_whole()
 
         await expect(activity.locator("#entries")).to_contain_text(missed)
+        await expect(status.locator("[data-total=users]")).to_have_text("1")
         for each in (status, activity):
             await is_live(each)
         await appears_everywhere(status, activity, organization.scim)

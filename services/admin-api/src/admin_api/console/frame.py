@@ -133,8 +133,8 @@ def error_page(request: Request, error: ApiError, request_id: str) -> Response:
 
 
 def is_partial(request: Request) -> bool:
-    """Whether htmx asks for a part of a page."""
-    return request.headers.get("hx-request") == "true"
+    """Whether htmx asks for a part of a page; when somebody goes back it asks for the whole."""
+    return request.headers.get("hx-request") == "true" and "hx-history-restore-request" not in request.headers
 
 
 def ago(time: datetime, now: datetime) -> str:
