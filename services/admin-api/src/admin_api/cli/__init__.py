@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments or settings. Results go to stand
 import os
 import sys
 from importlib import import_module
+from types import ModuleType
 
 import typer
 
@@ -52,7 +53,7 @@ def new_command_line(first: str | None = None) -> typer.Typer:
     return app
 
 
-def _module(name: str):
+def _module(name: str) -> ModuleType:
     return import_module(f"{__name__}.{name}")
 
 
