@@ -18,7 +18,14 @@ from devstack.part import Part, running
 from devstack.ports import HOST, free_port, is_listening
 
 LOGGING = Path(__file__).parent / "kafka-log4j2.properties"
-JVM_OPTIONS = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
+JVM_OPTIONS = (
+    "-Xms128m",
+    "-Xmx384m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+)
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # the largest change: a group of 100,000 members
 PROPERTIES = {
     "process.roles": "broker,controller",
