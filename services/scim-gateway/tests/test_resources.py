@@ -36,7 +36,7 @@ async def test_a_change_says_who_asked_for_what_until_when(gateway, script, tena
     assert change.resource_type is ResourceType.USER
     assert change.resource == {"userName": "ada"}
     assert change.fingerprint
-    assert change.deadline - change.received_at == timedelta(seconds=10)
+    assert change.deadline - change.received_at == timedelta(seconds=gateway.settings.gateway_outcome_deadline)
     assert (change.request.method, change.request.path) == ("POST", "/Users")
     assert change.request.body == user("ada")
     assert change.id.version == change.resource_id.version == 7
