@@ -46,16 +46,16 @@ async def connection_of(client: httpx.AsyncClient, provider_id: str = "okta") ->
     return (await client.post(GENERATE, json={"providerId": provider_id})).json()["connectionId"]
 
 
-async def new_group(world: World, connection_id: str, name: str) -> UUID:
+async def new_group(world: World, connection_id: str, name: str, *, owns_name: bool = True) -> UUID:
     """A group as the provisioner would have made it."""
     group_id = uuid4()
     await world.db.execute(
         f"""
         INSERT INTO {Group.__tablename__}
-            (id, connection_id, display_name, display_name_key, resource, version, created_at, last_modified)
-        VALUES ($1, $2, $3, lower($3), '{{}}', 1, now(), now())
+            (id, connection_id, display_name, display_name_key, resource, version, created_at, last_modified, owns_name)
+        VALUES ($1, $2, $3, lower($3), '{{}}', 1, now(), now(), $4)
         """,
-        *(group_id, UUID(connection_id), name),
+        *(group_id, UUID(connection_id), name, owns_name),
     )
     return group_id
 
@@ -202,15 +202,16 @@ async def test_t12_t13_a_group_that_comes_to_a_protected_name_is_shown_as_unconf
     body = {"scimGroupName": "Chiefs", "roleName": "admin", "confirm": True}
     mapping = (await admin.post(MAPPINGS, json=body)).json()
     await new_group(world, other, "Chiefs")
+    await new_group(world, other, "Chiefs", owns_name=False)
 
     async def counts() -> tuple[int, int]:
         shape = (await admin.get(f"{MAPPINGS}/{mapping['id']}")).json()
         return shape["matchingGroups"], shape["unconfirmedGroups"]
 
-    assert await counts() == (2, 1)
+    assert await counts() == (3, 1)
     await world.db.execute("DELETE FROM groups WHERE id = $1", first)
-    await new_group(world, connection, "Chiefs")
-    assert await counts() == (2, 2)
+    await new_group(world, connection, "Chiefs", owns_name=False)
+    assert await counts() == (3, 2)
 
 
 async def test_t18_who_maps_a_group_is_in_the_audit_trail_which_is_one_chain(world: World) -> None:

@@ -61,8 +61,8 @@ class NewMapping(Rule):
 class MappingShape(Shape):
     """`matchingGroups`: how many groups bear the name now.
 
-    `unconfirmedGroups`: how many of them a protected role does not reach, because they came to the name after it was
-    mapped; mapping it again confirms them.
+    `unconfirmedGroups`: how many of them a protected role does not reach, because they were renamed to the name or took
+    another group's place since it was mapped; mapping it again confirms them.
     """
 
     id: UUID
@@ -307,7 +307,7 @@ def _shape(row: mappings.Row) -> MappingShape:
         created_by=mapping.created_by,
         is_protected=row.role.is_protected,
         matching_groups=len(row.groups),
-        unconfirmed_groups=len(set(row.groups) - set(mapping.group_ids)) if row.role.is_protected else 0,
+        unconfirmed_groups=len(set(row.latecomers) - set(mapping.group_ids)) if row.role.is_protected else 0,
     )
 
 

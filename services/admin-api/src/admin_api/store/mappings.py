@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, exists, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, exists, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import array_agg
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,11 +18,15 @@ from directory.tables import GROUP_MAPPING_KEY, Connection, Group, GroupMapping,
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A live mapping with its role and the groups that bear its name."""
+    """A live mapping with its role and the groups that bear its name.
+
+    `latecomers`: those that were renamed to it or took another's place, which a protected role does not reach.
+    """
 
     mapping: GroupMapping
     role: Role
     groups: list[UUID]
+    latecomers: list[UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,13 @@ async def list_mappings(
     if after is not None:
         statement = statement.where(key > after)
     rows = await db.execute(statement.order_by(col(GroupMapping.created_at), col(GroupMapping.id)).limit(limit))
-    return [Row(mapping, role, list(groups or [])) for mapping, role, groups in rows]
+    return [_row(*row) for row in rows]
 
 
 async def find_mapping(db: AsyncSession, organization_id: UUID, mapping_id: UUID) -> Row | None:
     """The live mapping."""
     found = (await db.execute(_live(organization_id).where(col(GroupMapping.id) == mapping_id))).one_or_none()
-    return Row(found[0], found[1], list(found[2] or [])) if found else None
+    return _row(*found) if found else None
 
 
 async def raise_version(db: AsyncSession, organization_id: UUID) -> int:
@@ -131,22 +135,32 @@ async def list_group_names(
     return names.all()
 
 
-def _live(organization_id: UUID) -> Select[GroupMapping, Role, list[UUID] | None]:
-    groups = (
+def _row(mapping: GroupMapping, role: Role, groups: list[UUID] | None, latecomers: list[UUID] | None) -> Row:
+    return Row(mapping, role, groups or [], latecomers or [])
+
+
+def _live(organization_id: UUID) -> Select[GroupMapping, Role, list[UUID] | None, list[UUID] | None]:
+    groups = _groups(organization_id)
+    latecomers = _groups(organization_id, col(Group.owns_name).is_(False))
+    return (
+        select(GroupMapping, Role, groups, latecomers)
+        .join(Role, col(Role.id) == GroupMapping.role_id)
+        .where(col(GroupMapping.organization_id) == organization_id, col(GroupMapping.deleted_at).is_(None))
+    )
+
+
+def _groups(organization_id: UUID, *conditions: ColumnElement[bool]) -> ScalarSelect[list[UUID] | None]:
+    return (
         select(array_agg(col(Group.id)))
         .join(Connection, col(Connection.id) == Group.connection_id)
         .where(
             *_bears(organization_id),
             col(Group.display_name) == col(GroupMapping.scim_group_name),
             or_(col(GroupMapping.connection_id).is_(None), col(GroupMapping.connection_id) == Group.connection_id),
+            *conditions,
         )
         .correlate(GroupMapping)
         .scalar_subquery()
-    )
-    return (
-        select(GroupMapping, Role, groups)
-        .join(Role, col(Role.id) == GroupMapping.role_id)
-        .where(col(GroupMapping.organization_id) == organization_id, col(GroupMapping.deleted_at).is_(None))
     )
 
 
