@@ -197,12 +197,12 @@ async def test_t14_a_protected_role_is_mapped_only_with_an_explicit_word(world: 
 async def test_t12_t13_a_group_that_comes_to_a_protected_name_is_shown_as_unconfirmed(world: World) -> None:
     """T12, T13: by renaming or by being made again."""
     admin = await world.admin()
-    connection, other = await connection_of(admin), await connection_of(admin, "entra")
+    connection, other, third = [await connection_of(admin, name) for name in ("okta", "entra", "onelogin")]
     first = await new_group(world, connection, "Chiefs")
     body = {"scimGroupName": "Chiefs", "roleName": "admin", "confirm": True}
     mapping = (await admin.post(MAPPINGS, json=body)).json()
     await new_group(world, other, "Chiefs")
-    await new_group(world, other, "Chiefs", owns_name=False)
+    await new_group(world, third, "Chiefs", owns_name=False)
 
     async def counts() -> tuple[int, int]:
         shape = (await admin.get(f"{MAPPINGS}/{mapping['id']}")).json()
