@@ -13,6 +13,7 @@ import pytest
 from e2e.admin import Organization
 from e2e.scim import CORE_GROUP, Scim, patch, user
 from e2e.stack import Stack, until
+from e2e.tls import authorities
 
 USERS = 10_000 if os.environ.get("LONG") else 200
 AT_ONCE = 100  # Entra sends a few dozen; a connection has 112 slots for such changes
@@ -24,7 +25,9 @@ PATIENCE = 60.0  # seconds
 async def test_t51_entras_first_synchronisation_meets_no_429(stack: Stack, scim: Scim):
     """Look each user up, create it, and add it to a group, at the limits that a stack has by default."""
     limits = httpx.Limits(max_connections=AT_ONCE)
-    async with httpx.AsyncClient(base_url=stack.scim_url, trust_env=False, timeout=PATIENCE, limits=limits) as http:
+    async with httpx.AsyncClient(
+        base_url=stack.scim_url, trust_env=False, timeout=PATIENCE, limits=limits, verify=authorities()
+    ) as http:
         statuses, ids = await synchronize(Scim(http, scim.token))
 
     assert statuses == {200: USERS + USERS // MEMBERS, 201: USERS + 1}
