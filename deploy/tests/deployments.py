@@ -16,8 +16,8 @@ SERVICES = ("scim-gateway", "provisioner", "admin-api")
 IMAGES = tuple(f"directory-sync/{name}:{VERSION}" for name in (*SERVICES, "proxy"))
 ORGANIZATION, ADMIN_EMAIL, PROVIDER = "Example", "admin@example.com", "okta"
 SCIM_PATH = "/api/auth/scim/v2"
-# Tests about the file that `make run` writes, of what it exports to a collector that the tests start, and of an operator
-# at this machine, who reaches Kafka.
+# Tests about the file that `make run` writes, of what it exports to a collector that the tests start, and of an
+# operator at this machine, who reaches Kafka.
 OF_MAKE_RUN = (
     "tests-e2e/tests/test_first_session.py::test_the_stack_file_says_how_to_reach_everything",
     "tests-e2e/tests/test_logs.py::test_p15_no_token_password_email_or_name_is_in_any_metric_or_trace",
