@@ -14,6 +14,7 @@ from e2e.stack import Stack
 
 USERS = "/api/v1/admin/users"
 LINK_REQUESTS = "/api/v1/admin/scim/link-requests"
+UNKNOWN = "6b0c9a52-1d1e-4f77-8b1f-2f5b6a3c9d10"  # the id of nothing
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -221,9 +222,9 @@ async def test_t15_a_break_glass_account_is_suspended_by_no_connection(org: Orga
         ("POST", "/suspend", None),
         ("POST", "/reactivate", None),
         ("POST", "/grants", {"roleName": "admin"}),
-        ("DELETE", f"/grants/{uuid.uuid4()}", None),
-        ("POST", "/links", {"connectionId": str(uuid.uuid4())}),
-        ("DELETE", f"/links/{uuid.uuid4()}", None),
+        ("DELETE", f"/grants/{UNKNOWN}", None),
+        ("POST", "/links", {"connectionId": UNKNOWN}),
+        ("DELETE", f"/links/{UNKNOWN}", None),
     ],
 )
 async def test_another_organizations_account_is_as_unknown_as_none(
