@@ -194,6 +194,7 @@ def test_t25_a_body_that_looks_like_a_request_stays_a_body(proxy: Proxy) -> None
         "/api//auth/scim/v2/Users",
         "/api/auth/scim/v2/Users%00",
         "/api/auth/scim/v2/Users%5c..",
+        "/api/auth/scim/v2/Users\\..",
         "/api/auth/scim/v2/%2e%2e/Users",
         "https://elsewhere/api/auth/scim/v2/Users",
     ],
@@ -210,6 +211,17 @@ def test_t23_a_path_that_can_be_read_in_two_ways_is_refused(proxy: Proxy, target
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["schemas"] == [
             "urn:ietf:params:scim:api:messages:2.0:Error"
         ]
+
+
+def test_a_query_may_hold_a_backslash(proxy: Proxy) -> None:
+    """Browsers send it as it is."""
+    case = uuid.uuid4().hex
+
+    proxy.send(
+        f"GET {BASE}/Users?case={case}&filter=a\\b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    )
+
+    assert len(proxy.seen(case)) == 1
 
 
 @pytest.mark.parametrize("path", ["/health/ready", "/health/live", "/metrics", "/api/v1/other", "/api/other", "/x"])
