@@ -33,7 +33,7 @@ hypothesis.settings.register_profile("same", derandomize="FUZZ_EXAMPLES" not in 
 hypothesis.settings.load_profile("same")
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Under pytest-xdist a member's tests stay in one process, in their order, with one broker, server and stack."""
     for item in items:
