@@ -23,7 +23,7 @@ demo: .venv/.complete ## four identity providers push a made-up company; USERS=5
 
 test: .venv/.complete ## run all tests; ARGS="libs/scim -k filter" runs some, LONG=1 also the long ones
 	@$(if $(ARGS),,scripts/chromium >/dev/null)
-	@exec $(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadgroup)
+	@exec $(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadscope)
 
 threats: .venv/.complete ## print the rows of the threat model with their tests; fails when one has none
 	@$(BIN)/python scripts/threats

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -33,12 +34,16 @@ hypothesis.settings.register_profile("same", derandomize="FUZZ_EXAMPLES" not in 
 hypothesis.settings.load_profile("same")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under pytest-xdist a member's tests stay in one process, in their order, with one broker, server and stack."""
-    for item in items:
-        group = "/".join(item.path.relative_to(config.rootpath).parts[:2])
-        item.add_marker(pytest.mark.xdist_group(group.split("/")[0] if group.startswith("tests-e2e") else group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a member in one process, in their order, with one broker and stack; the console is one more."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByMember(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "/".join(nodeid.partition("::")[0].split("/")[: 3 if "/console/" in nodeid else 2])
+
+    return ByMember(config, log)
 
 
 @pytest.fixture(scope="session")
