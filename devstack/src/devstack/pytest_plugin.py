@@ -36,7 +36,7 @@ hypothesis.settings.load_profile("same")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a member in one process, in their order, with one broker and stack; the console is one more."""
+    """Keep the tests of a member in one process, in their order, with one broker and stack."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByMember(LoadScopeScheduling):
