@@ -41,7 +41,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByMember(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "/".join(nodeid.partition("::")[0].split("/")[: 3 if "/console/" in nodeid else 2])
+            return "/".join(nodeid.split("/")[:2])
 
     return ByMember(config, log)
 
