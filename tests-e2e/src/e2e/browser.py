@@ -113,7 +113,7 @@ async def opened(
     if complaints:
         complaints.listen(context)
     page = await context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(20_000)
     try:
         yield page
     finally:

@@ -5,11 +5,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from e2e.admin import Organization, another_organization
 from e2e.browser import Complaints, NoChromium, chromium, opened, sign_in
 from e2e.stack import Stack
+
+expect.set_options(timeout=15_000)  # milliseconds; a busy machine is slow, not wrong
 
 session_fixture = pytest_asyncio.fixture(scope="session", loop_scope="session")
 
