@@ -23,6 +23,7 @@ OF_MAKE_RUN = (
     "tests-e2e/tests/test_logs.py::test_p15_no_token_password_email_or_name_is_in_any_metric_or_trace",
     "tests-e2e/tests/test_observability.py",
     "tests-e2e/tests/test_operators.py::test_a_mapping_is_previewed_and_applied_at_the_command_line",
+    "tests-e2e/tests/test_operators.py::test_held_deactivations_are_decided_at_the_command_line",
 )
 
 

@@ -104,10 +104,15 @@ async def bootstrap(stack: Stack, **arguments: str) -> dict[str, Any]:
 
 async def command(stack: Stack, *arguments: str) -> Any:
     """What `directory-sync ... --json` prints to the operator of this stack."""
+    return json.loads(await operate(stack, *arguments, "--json"))
+
+
+async def operate(stack: Stack, *arguments: str) -> str:
+    """What `directory-sync ...` prints to the operator of this stack."""
     if stack.pepper_file is None:
         raise LookupError(f"{stack.file} has no secrets folder beside it: only the stack's operator runs commands")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(Path(sys.executable).with_name("directory-sync")), *arguments, "--json"),
+        *(sys.executable, str(Path(sys.executable).with_name("directory-sync")), *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -116,8 +121,9 @@ async def command(stack: Stack, *arguments: str) -> Any:
             "DATABASE_URL": stack.database_url,
             "KAFKA_BOOTSTRAP": stack.document.get("kafkaBootstrap", ""),
             "TOKEN_PEPPER_FILE": str(stack.pepper_file),
+            "GATEWAY_URL": str(httpx.URL(stack.scim_url).copy_with(path="/")),
         },
     )
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
-    return json.loads(output)
+    return output.decode()
