@@ -1,10 +1,12 @@
 """When membership is read: the table is taken away, and only what needs it fails."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from contracts import Operation, Outcome, ResourceType
 from directory_stand import CORE_GROUP
@@ -75,6 +77,18 @@ async def test_a_change_that_is_done_is_answered_also_when_membership_cannot_be_
     script.answer = applied
     answer = await gateway.client.put(f"/Users/{uuid7()}", json=user(), headers=tenant.auth)
     assert (answer.status_code, "groups" in answer.json()) == (200, False)
+
+
+async def test_a_new_user_has_no_groups_to_be_read(gateway, tenant, script, no_memberships):
+    with capture_logs() as logs:
+        created = await gateway.client.post("/Users", json=user(), headers=tenant.auth)
+        assert (created.status_code, refused_reads(logs)) == (201, 0)
+        await gateway.client.put(f"/Users/{uuid7()}", json=user(), headers=tenant.auth)
+        assert refused_reads(logs) == 1
+
+
+def refused_reads(logs: list[MutableMapping[str, Any]]) -> int:
+    return sum(line["event"] == "postgres.unavailable" for line in logs)
 
 
 async def test_members_travel_apart_from_the_resource(gateway, tenant, script):

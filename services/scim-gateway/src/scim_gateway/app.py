@@ -27,6 +27,7 @@ from scim_gateway.outcomes import Outcomes
 from scim_gateway.publisher import STOP_SECONDS, Publisher
 from scim_gateway.rates import Buckets
 from scim_gateway.refusals import Refusals
+from scim_gateway.related import Related
 from scim_gateway.served import SERVED
 from scim_gateway.settings import Settings
 from scim_gateway.shedding import Shedding
@@ -149,6 +150,7 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
             shedding=Shedding(slots, authenticator, refusals),
             refusals=refusals,
             cursors=Cursors(hmac.digest(pepper, b"cursors", "sha256")),
+            related=Related(pool, base_url(settings)),
             base_url=base_url(settings),
         )
 

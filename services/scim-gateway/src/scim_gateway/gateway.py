@@ -13,6 +13,7 @@ from scim_gateway.cursors import Cursors
 from scim_gateway.endpoints import BASE, ENDPOINT
 from scim_gateway.recent import Recent
 from scim_gateway.refusals import Refusals
+from scim_gateway.related import Related
 from scim_gateway.served import Served
 from scim_gateway.settings import Settings
 from scim_gateway.shedding import Shedding
@@ -33,6 +34,7 @@ class Gateway:
     shedding: Shedding
     refusals: Refusals
     cursors: Cursors
+    related: Related
     base_url: str
     oversized: Recent[UUID] = field(default_factory=lambda: Recent(OVERSIZED_SECONDS, 10_000))
     """Groups that had too many members for the answer to a PATCH, so that the next one need not count them."""

@@ -25,9 +25,10 @@ from scim_gateway.edge import PREVIEWED
 from scim_gateway.endpoints import hold
 from scim_gateway.gateway import Gateway, gateway_of, served_of
 from scim_gateway.masking import summarize
+from scim_gateway.related import TooMany
 from scim_gateway.served import Served
 from scim_gateway.store.filter_sql import Compiler, Where, sort_key
-from scim_gateway.store.resources import INLINE, MANY, Stored, TooMany
+from scim_gateway.store.resources import INLINE, MANY, Stored
 from scim_gateway.store.walks import walk_order
 
 
@@ -302,7 +303,7 @@ async def with_related(
 
     The change is done: when Postgres cannot be asked, the answer goes without them.
     """
-    attribute, table = served.table.relation.attribute, served.table
+    attribute = served.table.relation.attribute
     if change.dry_run:  # Postgres has them as they are, not as they would be
         return stored, Projection(projection.included, projection.excluded | {attribute})
     is_new_user = change.operation is Operation.CREATE and change.members is None and stored.id == change.resource_id
@@ -312,7 +313,7 @@ async def with_related(
     if limit is not None and stored.id in gateway.oversized:
         raise TooMany
     try:
-        related = await table.find_related(gateway.pool, stored.id, gateway.base_url, limit)
+        related = await gateway.related.of(change.connection_id, served.table, stored.id, limit)
     except TooMany:
         gateway.oversized.add(stored.id)
         raise

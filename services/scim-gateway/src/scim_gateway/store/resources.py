@@ -1,5 +1,6 @@
 """Reading resources of one connection: by id, and in pages, each with one statement."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,10 +17,6 @@ _SELECTED = "id, resource, version, created_at, last_modified"
 
 INLINE = 1_000  # related values of a resource that come with its page; what has more is read by itself
 MANY = ""
-
-
-class TooMany(Exception):
-    """There are more related values than the caller wants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +82,12 @@ class Table:
         return Stored(**row) if row else None
 
     async def find_related(
-        self, pool: asyncpg.Pool, resource_id: UUID, base_url: str, limit: int | None = None
-    ) -> str | None:
-        """What the relation holds for a resource, as `Stored.related`; raises TooMany above `limit` values."""
-        select, parameters = self._with_related("SELECT $1::uuid AS id", (resource_id,), base_url, limit)
+        self, pool: asyncpg.Pool, resource_ids: Sequence[UUID], base_url: str, limit: int | None = None
+    ) -> dict[UUID, str | None]:
+        """What the relation holds for each of the resources, as `Stored.related`; MANY above `limit` values."""
+        select, parameters = self._with_related("SELECT unnest($1::uuid[]) AS id", (resource_ids,), base_url, limit)
         async with reading(pool) as db:
-            row = await db.fetchrow(select, *parameters)
-        assert row is not None
-        if row["related"] == MANY:
-            raise TooMany
-        return row["related"]
+            return dict(await db.fetch(select, *parameters))
 
     async def page(
         self,
