@@ -5,7 +5,7 @@ How fast is measured elsewhere (`python -m chaos overload`); here it is who is r
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -34,11 +34,12 @@ from gateway_stand import (
     user,
 )
 from scim_gateway import auth
+from scim_gateway.admission import Slots
 from scim_gateway.auth import Authenticator
 from scim_gateway.store import tokens
 from servicekit.kafka import open_producer
 
-SLOTS, RESERVED = 128, 16  # of a connection, by default
+SLOTS, RESERVED, WINDOW = 128, 16, 64  # of a connection, by default
 DEACTIVATE = patch({"op": "replace", "path": "active", "value": False})
 PERSON = f"/Users/{uuid4()}"
 
@@ -76,7 +77,10 @@ def all_but(*others: Tenant):
 async def flooded(
     gateway: Running, script: Script, tenant: Tenant, requests: int = SLOTS + 72
 ) -> AsyncIterator[list[asyncio.Task[httpx.Response]]]:
-    """Within the block so many creates of `tenant` were sent, and as many are under way as it has slots for them."""
+    """Within the block so many creates of `tenant` were sent, and as many are under way as it has slots for them.
+
+    Those of its window are in the log. Afterwards all are answered.
+    """
     limits = httpx.Limits(max_connections=requests)
     async with httpx.AsyncClient(base_url=gateway.client.base_url, timeout=30, trust_env=False, limits=limits) as http:
         sent = [
@@ -84,19 +88,24 @@ async def flooded(
             for number in range(requests)
         ]
         await until(lambda: sum(task.done() for task in sent) == requests - SLOTS + RESERVED)
-        await until(lambda: len(of(script, tenant.id)) == SLOTS - RESERVED)
+        await until(lambda: len(of(script, tenant.id)) == WINDOW)
         yield sent
+        script.answer = applied
         await answer_all(gateway, script)
         await asyncio.gather(*sent)
 
 
-async def answer_all(gateway: Running, script: Script) -> None:
-    """Answer what the provisioner has left unanswered; what was answered already is not answered again."""
+async def answer_all(gateway: Running, script: Script, changes: Sequence[Change] = ()) -> None:
+    """Answer `changes`, by default all, that the provisioner has left unanswered; a second answer changes nothing."""
     async with open_producer(gateway.settings.kafka(), client_id="test") as producer:
-        for change in script.seen:
+        for change in changes or script.seen:
             headers = [(CHANGE_ID_HEADER, str(change.id).encode())]
             value = applied(change).model_dump_json().encode()
             await producer.send(OUTCOMES.name, value, partition=change.reply_partition, headers=headers)
+
+
+async def is_created(gateway: Running, tenant: Tenant) -> bool:
+    return (await gateway.client.post("/Users", json=user(), headers=tenant.auth)).status_code == 201
 
 
 def of(script: Script, connection_id: UUID) -> list[Change]:
@@ -115,6 +124,70 @@ async def test_t50_a_connection_has_its_slots_and_what_is_beyond_them_is_429_wit
     assert len(of(script, tenant.id)) == SLOTS - RESERVED
 
 
+async def test_t50_only_a_window_of_a_flood_is_in_the_log_and_an_outcome_moves_it_on(gateway, script, tenant):
+    script.answer = silence
+
+    async with flooded(gateway, script, tenant) as sent:
+        waiting = [task for task in sent if not task.done()]
+        await answer_all(gateway, script, of(script, tenant.id)[:3])
+        await until(lambda: sum(task.done() for task in waiting) == 3)
+        await until(lambda: len(of(script, tenant.id)) == WINDOW + 3)
+
+    assert Counter(task.result().status_code for task in waiting) == {201: SLOTS - RESERVED}
+
+
+async def test_t50_who_waits_for_a_turn_in_vain_is_told_that_nothing_was_accepted(topics, directory, script, tenant):
+    script.answer = silence
+    limits = {"gateway_connection_window": 1, "gateway_outcome_deadline": 1.0}
+    async with running(settings_for(topics, directory.gateway_dsn, **limits)) as gateway:
+        answers = await asyncio.gather(
+            *(gateway.client.post("/Users", json=user(f"user{number}"), headers=tenant.auth) for number in range(3))
+        )
+        await answer_all(gateway, script)  # the window is free again
+        script.answer = applied
+        await until(lambda: is_created(gateway, tenant))
+
+    told = Counter("unknown" if "unknown" in answer.json()["detail"] else "not accepted" for answer in answers)
+    assert {answer.status_code for answer in answers} == {503}
+    assert told == {"unknown": 1, "not accepted": 2}
+
+
+async def test_who_gives_up_waiting_leaves_the_turn_to_the_next():
+    slots, connection = Slots(8, 8, window=1), uuid4()
+    first, second, third = (slots.take(connection) for _ in range(3))
+    await first.turn()
+    gave_up, waits = (asyncio.create_task(slot.turn()) for slot in (second, third))
+    await asyncio.sleep(0)  # both wait now
+
+    gave_up.cancel()
+    await asyncio.wait({gave_up})
+    second.release()
+    first.release()
+    await waits
+
+    late = slots.take(connection)
+    is_late = asyncio.create_task(late.turn())
+    await asyncio.sleep(0)
+    assert not is_late.done()  # the third has the window
+    third.release()
+    await is_late
+
+
+async def test_who_is_cancelled_when_the_turn_has_come_passes_it_on():
+    slots, connection = Slots(8, 8, window=1), uuid4()
+    first, second, third = (slots.take(connection) for _ in range(3))
+    await first.turn()
+    called, waits = (asyncio.create_task(slot.turn()) for slot in (second, third))
+    await asyncio.sleep(0)
+
+    first.release()
+    called.cancel()  # its turn has come, and it does not know yet
+    await asyncio.wait({called})
+    second.release()
+
+    await waits
+
+
 async def test_p14_deactivations_have_their_reserved_slots_below_a_flood_of_creates(gateway, script, tenant):
     script.answer = silence
 
@@ -127,7 +200,7 @@ async def test_p14_deactivations_have_their_reserved_slots_below_a_flood_of_crea
             )
             for number in range(RESERVED)
         ]
-        await until(lambda: len(of(script, tenant.id)) == SLOTS)
+        await until(lambda: len(of(script, tenant.id)) == WINDOW + RESERVED)
         one_more = await gateway.client.delete(PERSON, headers=tenant.auth)
     answers = await asyncio.gather(*urgent, *sent)
 
@@ -161,7 +234,7 @@ async def test_p14_deactivations_go_on_when_the_creates_of_others_fill_the_gatew
 async def test_t50_another_connection_on_the_same_partition_is_served_behind_a_bounded_queue(
     gateway, topics, script, tenant
 ):
-    """One partition is one queue. What a flood can put ahead of another's change are its slots, whatever it sends."""
+    """One partition is one queue. What a flood can put ahead of another's change is its window, whatever it sends."""
     other = await colleague(tenant)
     script.answer = all_but(other)
 
@@ -172,8 +245,7 @@ async def test_t50_another_connection_on_the_same_partition_is_served_behind_a_b
 
     assert {answer.status_code for answer in answers} == {201}
     assert {record.partition for record in script.raw} == {ours[0].partition}
-    assert ours[0].offset - first <= SLOTS - RESERVED
-    assert len(of(script, tenant.id)) == SLOTS - RESERVED
+    assert ours[0].offset - first <= WINDOW
 
 
 async def test_t50_other_organizations_are_served_as_if_nothing_were(gateway, script, tenant, directory):

@@ -1,5 +1,13 @@
-"""In-flight slots: how many changes a connection, and all of them together, may have under way."""
+"""In-flight slots: how many changes a connection, and all of them together, may have under way.
 
+Of a connection's changes a window is in the log at a time. The rest waits here for its turn, in order, and is in
+nobody's way: what others publish meanwhile does not queue behind it, and who gives up was certainly not accepted.
+"""
+
+import asyncio
+import sys
+from collections import deque
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from uuid import UUID
 
@@ -25,19 +33,39 @@ class Limit(Enum):
         return Unavailable("The service is busy; nothing was changed, try again.", retry_after=RETRY_AFTER)
 
 
+@dataclass(slots=True)
+class _Lane:
+    """A connection's slots: how many are taken, how many of them are in the log, and who waits for a turn."""
+
+    taken: int = 0
+    in_log: int = 0
+    waiting: deque["tuple[Slot, asyncio.Future[None]]"] = field(default_factory=deque)
+
+
 class Slot:
     """One admission; releasing it twice is releasing it once."""
 
-    __slots__ = ("_connection_id", "_slots")
+    __slots__ = ("_connection_id", "_is_in_log", "_is_urgent", "_slots")
 
-    def __init__(self, slots: "Slots", connection_id: UUID) -> None:
+    def __init__(self, slots: "Slots", connection_id: UUID, is_urgent: bool) -> None:
         self._slots: Slots | None = slots
         self._connection_id = connection_id
+        self._is_urgent = is_urgent
+        self._is_in_log = False
+
+    async def turn(self) -> None:
+        """Wait until the window of the connection has room, which then is taken; urgent ones do not wait.
+
+        Whoever is cancelled meanwhile releases the slot, and with it the turn.
+        """
+        assert self._slots is not None
+        if turn := self._slots._turn(self, self._connection_id, self._is_urgent):
+            await turn
 
     def release(self) -> None:
         slots, self._slots = self._slots, None
         if slots is not None:
-            slots._give_back(self._connection_id)
+            slots._give_back(self._connection_id, self._is_in_log)
 
     def __enter__(self) -> "Slot":
         return self
@@ -48,15 +76,18 @@ class Slot:
 
 class Slots:
     """Counts what is under way, per connection and in all; `reserved` of a connection's slots, and as large a share of
-    all, are for urgent ones. `kind` is what the metrics call them.
+    all, are for urgent ones; `window` of them have their turn at a time. `kind` is what the metrics call them.
     """
 
-    def __init__(self, total: int, per_connection: int, reserved: int = 0, *, kind: str = "changes") -> None:
+    def __init__(
+        self, total: int, per_connection: int, reserved: int = 0, *, window: int = sys.maxsize, kind: str = "changes"
+    ) -> None:
         self._total = total
         self._per_connection = per_connection
         self._reserved = reserved
         self._reserved_of_all = total * reserved // per_connection
-        self._taken: dict[UUID, int] = {}
+        self._window = window
+        self._lanes: dict[UUID, _Lane] = {}
         self.in_use = 0
         self._refused = {
             Limit.CONNECTION: metrics.refusal(kind, "connection"),
@@ -71,7 +102,8 @@ class Slots:
 
     def refusal(self, connection_id: UUID, *, urgent: bool = False) -> Limit | None:
         """The limit that refuses one more, which counts as refused; None when there is a slot."""
-        taken = self._taken.get(connection_id, 0)
+        lane = self._lanes.get(connection_id)
+        taken = lane.taken if lane else 0
         limit = None
         if taken >= self._per_connection - (0 if urgent else self._reserved):
             limit = Limit.CONNECTION
@@ -85,14 +117,30 @@ class Slots:
         """Raises TooManyRequests when the connection, Unavailable when the whole gateway has no slot left."""
         if limit := self.refusal(connection_id, urgent=urgent):
             raise limit.error()
-        self._taken[connection_id] = self._taken.get(connection_id, 0) + 1
+        self._lanes.setdefault(connection_id, _Lane()).taken += 1
         self.in_use += 1
-        return Slot(self, connection_id)
+        return Slot(self, connection_id, urgent)
 
-    def _give_back(self, connection_id: UUID) -> None:
+    def _turn(self, slot: Slot, connection_id: UUID, is_urgent: bool) -> asyncio.Future[None] | None:
+        lane = self._lanes[connection_id]
+        if lane.in_log < self._window or is_urgent:
+            lane.in_log += 1
+            slot._is_in_log = True
+            return None
+        turn = asyncio.get_running_loop().create_future()
+        lane.waiting.append((slot, turn))
+        return turn
+
+    def _give_back(self, connection_id: UUID, was_in_log: bool) -> None:
         self.in_use -= 1
-        left = self._taken[connection_id] - 1
-        if left:
-            self._taken[connection_id] = left
-        else:
-            del self._taken[connection_id]
+        lane = self._lanes[connection_id]
+        lane.taken -= 1
+        lane.in_log -= was_in_log
+        while lane.waiting and lane.in_log < self._window:
+            slot, turn = lane.waiting.popleft()
+            if not turn.done():  # else it was cancelled, and released by itself
+                lane.in_log += 1
+                slot._is_in_log = True
+                turn.set_result(None)
+        if not lane.taken:
+            del self._lanes[connection_id]

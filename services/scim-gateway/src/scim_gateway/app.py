@@ -157,7 +157,11 @@ async def open_gateway(settings: Settings, health: Health) -> AsyncIterator[Gate
 
 def slots_of(settings: Settings, kind: str) -> Slots:
     return Slots(
-        settings.gateway_global_slots, settings.gateway_connection_slots, settings.gateway_reserved_slots, kind=kind
+        settings.gateway_global_slots,
+        settings.gateway_connection_slots,
+        settings.gateway_reserved_slots,
+        window=settings.gateway_connection_window,
+        kind=kind,
     )
 
 

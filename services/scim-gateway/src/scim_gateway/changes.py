@@ -81,7 +81,7 @@ class Changes:
         )
 
     async def submit(self, change: Change) -> Outcome:
-        """Publish the change and wait for its outcome, a refusal included.
+        """Publish the change when its turn has come and wait for its outcome, a refusal included.
 
         Raises TooManyRequests or Unavailable when nothing was published, and Unavailable saying that the outcome is
         unknown when it was and the deadline has come. The slot outlives this call, and the client, until the outcome
@@ -94,6 +94,7 @@ class Changes:
         try:
             # `publish` awaits nothing once the record is appended, so whatever ends it early means "not appended".
             async with asyncio.timeout(_seconds_until(change.deadline)):
+                await slot.turn()
                 await self._publisher.publish(change)
                 is_published = True
                 return await pending.outcome

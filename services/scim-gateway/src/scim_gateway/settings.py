@@ -29,6 +29,8 @@ class Settings(ServerSettings, KafkaSettings):
     gateway_connection_slots: int = 128
     # Of the connection's slots: kept for changes that only take access away.
     gateway_reserved_slots: int = 16
+    # Of the connection's changes: in the log at a time. The rest waits for its turn in the gateway.
+    gateway_connection_window: int = 64
     gateway_global_slots: int = 512
     # Requests a second that a connection may send in the long run, and how many at once; 0: as many as there are slots.
     # Clients send bursts, and Entra counts refusals against us: leave it off, or far above 25 a second.
