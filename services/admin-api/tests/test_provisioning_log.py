@@ -108,18 +108,20 @@ async def test_entries_are_found_by_connection_user_status_operation_and_time(
     patched = await entra.outcome(grace.id, 200)
     refused = await entra.outcome(uuid7(), 409, operation="create", request=request("GRACE@example.com"))
     broken = await okta.outcome(ada.id, 500)
+    read = await okta.outcome(uuid7(), 400, operation="read")
 
     async def ids(**params: object) -> list[str]:
         return [entry["changeId"] for entry in await entries(admin, **params)]
 
-    everything = [str(each) for each in (broken, refused, patched, made)]
+    everything = [str(each) for each in (read, broken, refused, patched, made)]
     assert await ids() == everything
     assert await ids(connectionId=entra.connection_id) == [str(refused), str(patched)]
     assert await ids(userId=ada.id) == [str(broken), str(made)]
     assert await ids(userName="grace@EXAMPLE.com") == [str(refused), str(patched)]
-    assert await ids(status="4xx") == [str(refused)]
+    assert await ids(status="4xx") == [str(read), str(refused)]
     assert await ids(status="5xx") == [str(broken)]
     assert await ids(operation="create") == [str(refused), str(made)]
+    assert await ids(operation="read") == [str(read)]
     assert await ids(from_=now - timedelta(minutes=1)) == everything
     assert await ids(from_=now + timedelta(minutes=1)) == []
     assert await ids(to=now - timedelta(minutes=1)) == []

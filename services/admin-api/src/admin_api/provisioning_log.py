@@ -99,7 +99,9 @@ async def log_filter(
         str | None, Query(alias="userName", max_length=256, description="A userName, whole, in any case.")
     ] = None,
     status: Annotated[Literal["2xx", "4xx", "5xx"] | None, Query(description="Class of the status.")] = None,
-    operation: Operation | None = None,
+    operation: Annotated[
+        Operation | Literal["read"] | None, Query(description="`read` was refused before it became a change.")
+    ] = None,
     since: Annotated[datetime | None, Query(alias="from", description="Received then or later.")] = None,
     until: Annotated[datetime | None, Query(alias="to", description="Received before then.")] = None,
 ) -> LogFilter:
