@@ -362,3 +362,13 @@ async def test_t02_an_external_id_is_never_an_internal_id(world, external_id):
 
     assert (await world.apply_one(create)).status == 201
     assert (await world.account_of(create.resource_id))["id"] != local
+
+
+async def test_the_last_use_of_a_token_is_written_once_a_minute(world):
+    use = "UPDATE tokens SET last_used_at = now() - $1::text::interval RETURNING last_used_at"
+    recent = await world.owner.fetchval(use, "50 seconds")
+    await world.apply(world.create("ada"))
+    assert (await world.rows("tokens"))[0]["last_used_at"] == recent
+    older = await world.owner.fetchval(use, "70 seconds")
+    await world.apply(world.create("bea"))
+    assert (await world.rows("tokens"))[0]["last_used_at"] > older

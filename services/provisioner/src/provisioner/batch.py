@@ -40,7 +40,7 @@ def decide_all(directory: Directory, items: Iterable[Item], applied_at: datetime
 
     Ends early before a change that asks for roles which the changes before it may have moved (Results.taken).
     """
-    results = Results()
+    results = Results(rested=directory.rested_tokens)
     for record, item in items:
         if isinstance(item, Poison):
             quarantine(results, item)

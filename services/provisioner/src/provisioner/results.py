@@ -1,7 +1,7 @@
 """What a batch decided: the rows to write, each in its last state, and the replies to send afterwards."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -136,6 +136,8 @@ class Results:
     active_users: Counter[UUID] = field(default_factory=Counter)
     borne_names: set[tuple[UUID, str]] = field(default_factory=set)
     accounts_before: dict[UUID, Account | None] = field(default_factory=dict)
+    rested: Set[UUID] = frozenset()
+    """Live tokens that were not used within the last minute."""
     taken: int = 0
     """How many of the items were decided; the others need what these leave behind."""
 
@@ -146,6 +148,11 @@ class Results:
     @property
     def accounts(self) -> list[Account]:
         return list(self._accounts.values())
+
+    @property
+    def known_accounts(self) -> list[Account]:
+        """Those of `accounts` that were there before the batch: only they can have sessions."""
+        return [account for account in self._accounts.values() if self.accounts_before[account.id]]
 
     @property
     def tombstones(self) -> list[Tombstone]:
@@ -196,11 +203,10 @@ class Results:
         )
 
     @property
-    def tokens(self) -> list[UUID]:
-        """The tokens whose changes were applied or refused by a rule: they were in use."""
-        return list(
-            {change.token_id for change, outcome, _ in self.decided if change.token_id and outcome.status != 401}
-        )
+    def rested_tokens(self) -> list[UUID]:
+        """Tokens of `rested` whose changes were applied or refused by a rule: they are in use again."""
+        used = {change.token_id for change, outcome, _ in self.decided if outcome.status != 401}
+        return [token_id for token_id in self.rested if token_id in used]
 
     def add(self, change: Change, decision: rules.Decision) -> None:
         """Take a decision in."""
@@ -282,7 +288,7 @@ class Results:
 
     def told(self, effects: Effects) -> "Results":
         """The answers alone, the last with the effects that the rest of these results has, or would have."""
-        told = Results(taken=self.taken)
+        told = Results(rested=self.rested, taken=self.taken)
         last = len(self.decided) - 1
         for position, (change, outcome, _) in enumerate(self.decided):
             said = {"dry_run": change.dry_run, "effects": effects if position == last else None}

@@ -195,6 +195,8 @@ class Touched:
     """Connections that may deactivate users, with the earliest time: how many they did before must be known."""
     leaving: set[UUID] = field(default_factory=set)
     """Users and groups to be deleted: the groups that they are in must be known."""
+    chain: int = 0
+    """The partition, whose last event must be known."""
 
     def nesting(self) -> set[UUID]:
         """Connections in which a group that the batch may make becomes a member; those that exist are found by id."""
@@ -212,6 +214,7 @@ class Directory:
         *,
         connections: Sequence[Connection] = (),
         live_tokens: Iterable[UUID] = (),
+        rested_tokens: Iterable[UUID] = (),
         replies: dict[UUID, bytes] | None = None,
         users: Iterable[User] = (),
         accounts: Iterable[Account] = (),
@@ -231,6 +234,8 @@ class Directory:
     ) -> None:
         self.connections = {connection.id: connection for connection in connections}
         self.live_tokens = set(live_tokens)
+        self.rested_tokens = set(rested_tokens)
+        """Live tokens that were not used within the last minute."""
         self.replies = replies or {}
         self.links = set(links)
         self.roles = {role.id: role for role in roles}
