@@ -30,7 +30,8 @@ async def test_t51_entras_first_synchronisation_meets_no_429(stack: Stack, scim:
     ) as http:
         statuses, ids = await synchronize(Scim(http, scim.token))
 
-    assert statuses == {200: USERS + USERS // MEMBERS, 201: USERS + 1}
+    joined = statuses.pop(204, 0)  # with more than 1,000 members the group is not in the answer
+    assert statuses == {200: USERS + USERS // MEMBERS - joined, 201: USERS + 1}
     assert len(set(ids)) == USERS
 
 
