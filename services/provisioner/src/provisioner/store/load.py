@@ -185,7 +185,7 @@ SUSPENSIONS = Part[Touched](
 # One round trip for the whole batch: one row, whose columns are arrays of rows.
 LOAD = Statement[Touched](
     [ALWAYS],
-    [[PEOPLE], [GROUPS], [ROLES], [SUSPENSIONS]],
+    [[PEOPLE], [GROUPS], [ROLES, SUSPENSIONS]],
     lambda names: f"SELECT * FROM {' CROSS JOIN '.join(names)}",
 )
 
