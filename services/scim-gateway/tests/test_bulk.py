@@ -182,7 +182,7 @@ async def test_t37_101_operations_are_refused_as_a_whole(client, tenant):
     refused = await client.send("POST", "/Bulk", json=bulk(*(post(str(n), user(f"u{n}")) for n in range(101))))
     assert (refused.status_code, refused.json()["status"]) == (413, "413")
     assert (await client.get("/Users"))["totalResults"] == 0
-    assert await logged(tenant) == []
+    assert set(await logged(tenant)) <= {("Bulk", "bulk", 413)}  # as the gateway tells it, a moment later
 
     answered = await results(client, *(post(str(n), user(f"u{n}")) for n in range(100)))
     assert statuses(answered) == ["201"] * 100
